@@ -1,0 +1,1 @@
+//! The typed settings: default, file, environment and flags.

@@ -1,0 +1,7 @@
+//! The `tidings` binary: see `tidings --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidings::cmd::main()
+}

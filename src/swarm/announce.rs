@@ -1,0 +1,65 @@
+//! What a peer says and what it is told, free of any transport.
+
+use super::{Family, InfoHash, PeerAddr};
+
+/// What a peer reports (BEP 3, BEP 15, BEP 21).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Event {
+    /// A regular announce, and any event that we do not know.
+    #[default]
+    None,
+    /// The first announce of a session.
+    Started,
+    /// The download has just finished.
+    Completed,
+    /// The peer leaves. Best effort: it is often lost.
+    Stopped,
+    /// A partial seed: it has all it wants, but not all there is (BEP 21; HTTP only).
+    Paused,
+}
+
+/// One announce, checked and canonical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce {
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// The peer: the packet's canonical source IP and the announced port.
+    pub peer: PeerAddr,
+    /// What happened.
+    pub event: Event,
+    /// `left` is zero. A huge or unknown `left` means leecher.
+    pub seeder: bool,
+    /// How many peers to return, defaults and caps already applied.
+    pub num_want: u16,
+}
+
+/// The state of a swarm within one address family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Peers that have everything (BEP 48 `complete`).
+    pub seeders: u32,
+    /// Peers that lack something (BEP 48 `incomplete`), partial seeds included.
+    pub leechers: u32,
+    /// Those leechers that are partial seeds (BEP 21): `downloaders` is `leechers - partial_seeds`.
+    pub partial_seeds: u32,
+    /// How often a known leecher became a seeder (BEP 48 `downloaded`).
+    pub completed: u32,
+}
+
+/// Peers of one family in compact form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerList {
+    /// Decides the stride of `compact`.
+    pub family: Family,
+    /// Compact peers, one after the other (BEP 23, BEP 7).
+    pub compact: Vec<u8>,
+}
+
+/// The answer to an [`Announce`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnnounceReply {
+    /// The swarm after the announce was applied.
+    pub counts: Counts,
+    /// Other peers, at most `num_want`.
+    pub peers: PeerList,
+}

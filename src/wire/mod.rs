@@ -1,0 +1,1 @@
+//! The wire formats. Pure: bytes in, typed values out, and back.
