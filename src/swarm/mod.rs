@@ -1,9 +1,21 @@
 //! Swarms and their peers. Pure: no I/O, no async, no clock and no randomness of its own.
 
 mod announce;
+mod hash;
+mod index;
 mod info_hash;
+mod many;
 mod peer_addr;
+mod peers;
+mod record;
+mod slab;
+mod stamp;
+mod store;
 
 pub use announce::{Announce, AnnounceReply, Counts, Event, PeerList};
+pub use hash::KeyedHash;
 pub use info_hash::{InfoHash, InfoHashError};
 pub use peer_addr::{Family, PeerAddr};
+pub use record::{AddressFamily, Record, Second, V4, V6};
+pub use stamp::{ClockAhead, Hlc, HlcTime, Role, Stamp};
+pub use store::{Outcome, Quota, Store, Totals};

@@ -1,0 +1,266 @@
+//! The layout of swarms with more than two peers.
+
+use super::Counts;
+use super::hash::KeyedHash;
+use super::index::Index;
+use super::record::{AddressFamily, Record, Second};
+use super::stamp::Role;
+
+/// From this size on a scan for a peer's key costs more than an index of 5 to 8 bytes a peer.
+const INDEXED: usize = 32;
+
+/// Records in one dense array, ordered by class: leechers, then uploaders (seeders and partial seeds), then tombstones.
+/// So a random choice within a class is a random window, and counting is reading the borders. A peer that changes its
+/// class is swapped over one border or two.
+#[derive(Debug)]
+pub struct Many<F: AddressFamily> {
+    records: Vec<Record<F>>,
+    /// Records of each class, in the order in which they lie.
+    lengths: [u32; 3],
+    /// Partial seeds among the uploaders.
+    partial_seeds: u32,
+    /// Key to position; empty for small swarms.
+    index: Index,
+}
+
+fn class(role: Role) -> usize {
+    match role {
+        Role::Leecher => 0,
+        Role::PartialSeed | Role::Seeder => 1,
+        Role::Stopped => 2,
+    }
+}
+
+impl<F: AddressFamily> Many<F> {
+    /// Takes over the records of a small swarm, which are in no order.
+    pub fn from_few(few: &[Record<F>]) -> Self {
+        let mut many = Self {
+            records: Vec::with_capacity(few.len() + 2),
+            lengths: [0; 3],
+            partial_seeds: 0,
+            index: Index::default(),
+        };
+        many.records.extend_from_slice(few);
+        many.records.sort_by_key(|record| class(record.role()));
+        for record in few {
+            many.lengths[class(record.role())] += 1;
+            many.partial_seeds += u32::from(record.role() == Role::PartialSeed);
+        }
+        many
+    }
+
+    /// All records, tombstones included.
+    pub fn records(&self) -> &[Record<F>] {
+        &self.records
+    }
+
+    /// See [`super::peers::Peers::get`].
+    pub fn get(&self, key: F::Key, hash: &KeyedHash) -> Option<Record<F>> {
+        self.find(key, hash).map(|at| self.records[at])
+    }
+
+    /// See [`super::peers::Peers::put`].
+    pub fn put(&mut self, record: Record<F>, hash: &KeyedHash) {
+        let to = class(record.role());
+        self.partial_seeds += u32::from(record.role() == Role::PartialSeed);
+        if let Some(at) = self.find(record.key, hash) {
+            let old = std::mem::replace(&mut self.records[at], record).role();
+            self.partial_seeds -= u32::from(old == Role::PartialSeed);
+            self.reclass(at, class(old), to, hash);
+            return;
+        }
+        if self.records.len() == self.records.capacity() {
+            // By an eighth: in a swarm of a million a doubling would waste as much as it holds.
+            self.records.reserve_exact((self.records.len() / 8).max(2));
+        }
+        let at = self.records.len();
+        self.records.push(record);
+        self.lengths[2] += 1;
+        if self.index.len() > 0 {
+            let records = &self.records;
+            self.index.insert(hash.hash(record.key.as_ref()), at, |at| hash.hash(records[at].key.as_ref()));
+        } else if self.records.len() > INDEXED {
+            self.build_index(hash);
+        }
+        self.reclass(at, 2, to, hash);
+    }
+
+    /// See [`super::peers::Peers::expire`].
+    pub fn expire(
+        &mut self,
+        from: usize,
+        budget: usize,
+        now: Second,
+        ttl: u16,
+        hash: &KeyedHash,
+        mut gone: impl FnMut(Role),
+    ) -> usize {
+        let from = from.min(self.records.len());
+        let end = from.saturating_sub(budget);
+        // Downwards: what a removal moves comes from above, where it was already looked at, or from the class's end.
+        for at in (end..from).rev() {
+            // A removal near the end may have shortened the array below `at`.
+            while at < self.records.len() && self.records[at].expired(now, ttl) {
+                gone(self.records[at].role());
+                self.remove(at, hash);
+            }
+        }
+        if end == 0 {
+            self.tighten();
+        }
+        end
+    }
+
+    /// See [`super::peers::Peers::counts`].
+    pub fn counts(&self) -> Counts {
+        let [leechers, uploaders, _] = self.lengths;
+        Counts {
+            seeders: uploaders - self.partial_seeds,
+            leechers: leechers + self.partial_seeds,
+            partial_seeds: self.partial_seeds,
+            completed: 0,
+        }
+    }
+
+    /// See [`super::peers::Peers::select`]. A leecher's list is half uploaders where there are as many; what one class
+    /// lacks the other fills.
+    pub fn select(
+        &self,
+        asker: F::Key,
+        role: Role,
+        want: usize,
+        now: Second,
+        ttl: u16,
+        random: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let [leechers, uploaders, _] = self.lengths.map(|length| length as usize);
+        let (leechers, uploaders) = self.records[..leechers + uploaders].split_at(leechers);
+        let alive = |record: &Record<F>| record.key != asker && !record.expired(now, ttl);
+        let mut left = want;
+        let mut take = |window: &mut Window<'_, F>, limit: usize| {
+            let mut taken = 0;
+            while taken < limit.min(left) {
+                let Some(record) = window.next() else { break };
+                if alive(record) {
+                    out.extend_from_slice(record.key.as_ref());
+                    taken += 1;
+                }
+            }
+            left -= taken;
+        };
+        let mut from_leechers = Window::new(leechers, random as u32);
+        if role == Role::Leecher {
+            let mut from_uploaders = Window::new(uploaders, (random >> 32) as u32);
+            take(&mut from_uploaders, want.div_ceil(2).max(want.saturating_sub(leechers.len())));
+            take(&mut from_leechers, want);
+            take(&mut from_uploaders, want);
+        } else {
+            take(&mut from_leechers, want);
+        }
+    }
+
+    /// Bytes on the heap, beside this struct.
+    pub fn heap_bytes(&self) -> usize {
+        self.records.capacity() * size_of::<Record<F>>() + self.index.heap_bytes()
+    }
+
+    fn find(&self, key: F::Key, hash: &KeyedHash) -> Option<usize> {
+        if self.index.len() > 0 {
+            self.index.find(hash.hash(key.as_ref()), |at| self.records[at].key == key)
+        } else {
+            self.records.iter().position(|record| record.key == key)
+        }
+    }
+
+    /// Moves the record at `at` from one class to another, one border at a time.
+    fn reclass(&mut self, mut at: usize, from: usize, to: usize, hash: &KeyedHash) {
+        for class in (to..from).rev() {
+            // Down over the border between `class` and the one above it.
+            let border: u32 = self.lengths[..=class].iter().sum();
+            self.swap(at, border as usize, hash);
+            at = border as usize;
+            self.lengths[class] += 1;
+            self.lengths[class + 1] -= 1;
+        }
+        for class in from..to {
+            let border: u32 = self.lengths[..=class].iter().sum();
+            self.swap(at, border as usize - 1, hash);
+            at = border as usize - 1;
+            self.lengths[class] -= 1;
+            self.lengths[class + 1] += 1;
+        }
+    }
+
+    fn swap(&mut self, a: usize, b: usize, hash: &KeyedHash) {
+        if a == b {
+            return;
+        }
+        if self.index.len() > 0 {
+            let [a_hash, b_hash] = [a, b].map(|at| hash.hash(self.records[at].key.as_ref()));
+            // By way of a position that no record has, as the two hashes may be the same.
+            let aside = self.records.len();
+            self.index.relocate(a_hash, a, aside);
+            self.index.relocate(b_hash, b, a);
+            self.index.relocate(a_hash, aside, b);
+        }
+        self.records.swap(a, b);
+    }
+
+    fn remove(&mut self, at: usize, hash: &KeyedHash) {
+        let role = self.records[at].role();
+        self.partial_seeds -= u32::from(role == Role::PartialSeed);
+        self.reclass(at, class(role), 2, hash);
+        let at = if class(role) == 2 { at } else { (self.lengths[0] + self.lengths[1]) as usize };
+        self.swap(at, self.records.len() - 1, hash);
+        if self.index.len() > 0 {
+            let records = &self.records;
+            let last = records.len() - 1;
+            self.index.remove(hash.hash(records[last].key.as_ref()), last, |at| hash.hash(records[at].key.as_ref()));
+        }
+        self.records.pop();
+        self.lengths[2] -= 1;
+    }
+
+    fn build_index(&mut self, hash: &KeyedHash) {
+        let records = &self.records;
+        let hash_of = |at: usize| hash.hash(records[at].key.as_ref());
+        (0..records.len()).for_each(|at| self.index.insert(hash_of(at), at, hash_of));
+    }
+
+    /// Gives memory back after an expiry pass.
+    fn tighten(&mut self) {
+        let len = self.records.len();
+        if self.records.capacity() > len + len / 4 + 4 {
+            self.records.shrink_to(len + len / 8 + 2);
+        }
+        if len <= INDEXED / 2 {
+            self.index = Index::default();
+        }
+    }
+}
+
+/// A slice walked once around from a random start.
+struct Window<'a, F: AddressFamily> {
+    records: &'a [Record<F>],
+    next: usize,
+    left: usize,
+}
+
+impl<'a, F: AddressFamily> Window<'a, F> {
+    fn new(records: &'a [Record<F>], random: u32) -> Self {
+        let start = (u64::from(random) * records.len() as u64) >> 32;
+        Self { records, next: start as usize, left: records.len() }
+    }
+}
+
+impl<'a, F: AddressFamily> Iterator for Window<'a, F> {
+    type Item = &'a Record<F>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let record = &self.records[self.next];
+        self.next = if self.next + 1 == self.records.len() { 0 } else { self.next + 1 };
+        Some(record)
+    }
+}
