@@ -1,5 +1,6 @@
 //! Every setting, its meaning and its default. `tidings config` prints the doc comments below, so they speak to operators:
-//! the first paragraph says what the key does, with unit and range; an optional key ends with an `Example:`.
+//! the first paragraph says what the key does, with unit and range; a key
+//! whose default shows no value ends with an `Example:`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -74,7 +75,9 @@ pub struct Announce {
     pub peer_ttl: u32,
     /// The threads that serve announces, 0 to 1024; 0 takes one per processor core.
     pub threads: usize,
-    /// The networks of the reverse proxies whose proxy_header is believed, such as "10.0.0.0/8".
+    /// The networks of the reverse proxies whose proxy_header is believed.
+    ///
+    /// Example: `["10.0.0.0/8", "fd00::/8"]`
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which a trusted proxy names its client; the right-most address that is not a trusted proxy counts.
     pub proxy_header: String,
@@ -226,6 +229,8 @@ pub struct Cluster {
     #[serde(with = "off")]
     pub link: Option<SocketAddr>,
     /// The gossip addresses of some other nodes, as "host:port": those a starting node asks for the rest.
+    ///
+    /// Example: `["tidings-1.example.org:7071"]`
     pub seeds: Vec<String>,
     /// The file with the secret that all nodes of the cluster share.
     ///
