@@ -1,1 +1,16 @@
-//! The typed settings: default, file, environment and flags.
+//! The typed settings: a flag over an environment variable over the file over the default.
+
+mod error;
+mod layers;
+mod load;
+mod off;
+mod reference;
+mod settings;
+mod suggest;
+mod validate;
+
+pub use error::{Error, Origin, Problem};
+pub use load::load;
+pub use reference::default_file;
+pub use settings::{AccessList, AccessMode, Ack, Announce, Cluster, Limits, Node, Ops, Settings, Tls};
+pub use validate::Invalid;

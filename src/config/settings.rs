@@ -1,0 +1,271 @@
+//! Every setting, its meaning and its default. `tidings config` prints the doc comments below, so they speak to operators:
+//! the first paragraph says what the key does, with unit and range; a key
+//! whose default shows no value ends with an `Example:`.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use documented::{Documented, DocumentedFields};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::off;
+
+/// All settings of a node. The default is valid and makes a working tracker.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `[node]`
+    pub node: Node,
+    /// `[announce]`
+    pub announce: Announce,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[ops]`
+    pub ops: Ops,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[access_list]`
+    pub access_list: AccessList,
+    /// `[cluster]`
+    pub cluster: Cluster,
+}
+
+/// Who this node is and where it keeps its data.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// The name of this node, unique in its cluster: letters, digits, `.`, `_` and `-`, at most 64 of them.
+    pub id: String,
+    /// The region (data centre, zone) this node stands in, written like the id. Every region holds its own replicas.
+    pub region: String,
+    /// The directory that keeps peers and completed counts over a restart; without one they live in memory alone.
+    ///
+    /// Example: `"/var/lib/tidings"`
+    #[serde(with = "off")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { id: "tidings".into(), region: "local".into(), data_dir: None }
+    }
+}
+
+/// Where clients announce and scrape, and what they are told.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct Announce {
+    /// The addresses for UDP announces and scrapes (BEP 15). An IPv6 address takes IPv6 only; an empty list disables UDP.
+    pub udp: Vec<SocketAddr>,
+    /// The addresses for HTTP announces and scrapes (BEP 3), and for HTTPS if tls.cert is set. An empty list disables HTTP.
+    pub http: Vec<SocketAddr>,
+    /// The time after which a client is asked to announce again, in seconds, 1 to 604800; clients expect 300 to 10800.
+    /// Every reply varies it by up to 10 %, so that clients spread out.
+    pub interval: u32,
+    /// The time that a client has to leave between two announces, in seconds, 1 to 604800, and at most the interval.
+    pub min_interval: u32,
+    /// The most peers that one reply holds, whatever the client asks for, 1 to 10000. With UDP on, they have to fit into
+    /// limits.udp_reply_bytes as 6 bytes each after 20 bytes (an IPv6 peer takes 18, so such replies may hold fewer).
+    pub max_peers: u16,
+    /// The peers in a reply to a client that asks for no number, 1 to 10000, and at most max_peers.
+    pub default_peers: u16,
+    /// The time after which a peer that no longer announces is forgotten, in seconds, 1 to 1209600. It has to outlast the
+    /// interval with its 10 % of variation and some delay.
+    pub peer_ttl: u32,
+    /// The threads that serve announces, 0 to 1024; 0 takes one per processor core.
+    pub threads: usize,
+    /// The networks of the reverse proxies whose proxy_header is believed.
+    ///
+    /// Example: `["10.0.0.0/8", "fd00::/8"]`
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which a trusted proxy names its client; the right-most address that is not a trusted proxy counts.
+    pub proxy_header: String,
+    /// Whether an HTTP scrape without an info hash answers with every swarm. Costly with many swarms.
+    pub full_scrape: bool,
+    /// The IPv4 address to give out for peers that announce from this host or its private network.
+    ///
+    /// Example: `"203.0.113.7"`
+    #[serde(with = "off")]
+    pub external_ipv4: Option<Ipv4Addr>,
+    /// The IPv6 address to give out for peers that announce from this host or its private network.
+    ///
+    /// Example: `"2001:db8::7"`
+    #[serde(with = "off")]
+    pub external_ipv6: Option<Ipv6Addr>,
+}
+
+impl Default for Announce {
+    fn default() -> Self {
+        let everywhere =
+            || vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6969)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, 6969))];
+        Self {
+            udp: everywhere(),
+            http: everywhere(),
+            interval: 1800,
+            min_interval: 900,
+            max_peers: 200,
+            default_peers: 50,
+            peer_ttl: 2700,
+            threads: 0,
+            trusted_proxies: Vec::new(),
+            proxy_header: "x-forwarded-for".into(),
+            full_scrape: false,
+            external_ipv4: None,
+            external_ipv6: None,
+        }
+    }
+}
+
+/// HTTPS. With both keys set, every announce.http address serves TLS as well as plain HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The file with the certificate chain, in PEM. A changed file is taken up without a restart.
+    ///
+    /// Example: `"/etc/tidings/cert.pem"`
+    #[serde(with = "off")]
+    pub cert: Option<PathBuf>,
+    /// The file with the certificate's private key, in PEM.
+    ///
+    /// Example: `"/etc/tidings/key.pem"`
+    #[serde(with = "off")]
+    pub key: Option<PathBuf>,
+}
+
+/// Operations: health, metrics and the JSON API. Keep this address private.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ops {
+    /// The address for /healthz, /readyz, /metrics and /api/v1, or "off".
+    #[serde(with = "off")]
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7070))) }
+    }
+}
+
+/// Bounds on what one node holds and does at a time.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest UDP reply, in bytes, 256 to 65507. Up to 1232 no network has to fragment it.
+    pub udp_reply_bytes: usize,
+    /// The info hashes answered in one HTTP scrape, 1 to 10000. A UDP scrape answers what fits into its reply.
+    pub scrape_hashes: usize,
+    /// The requests that wait for one owner of partitions, 16 to 1048576; those above it are dropped (UDP) or refused (HTTP).
+    pub in_flight: usize,
+    /// The swarms that a node holds, 1 to 1000000000.
+    pub swarms: usize,
+    /// The peers that a node holds, 1 to 1000000000. Each takes about 28 bytes of memory.
+    pub peers: usize,
+    /// The peers that one swarm holds, 1 to 100000000.
+    pub peers_per_swarm: u32,
+    /// The HTTP connections open at a time, 1 to 1048576.
+    pub http_connections: usize,
+    /// The time after which an idle HTTP connection is closed, in seconds, 1 to 3600.
+    pub http_idle: u32,
+    /// The largest head of an HTTP request, in bytes, 1024 to 1048576.
+    pub http_request_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            udp_reply_bytes: 1232,
+            scrape_hashes: 74,
+            in_flight: 16_384,
+            swarms: 20_000_000,
+            peers: 50_000_000,
+            peers_per_swarm: 1_000_000,
+            http_connections: 16_384,
+            http_idle: 60,
+            http_request_bytes: 16_384,
+        }
+    }
+}
+
+/// Which torrents are served. The list is read again on SIGHUP.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessList {
+    /// "off" serves every torrent, "allow" only those on the list, "deny" all but those on the list.
+    pub mode: AccessMode,
+    /// The file with the list: one info hash a line, as 40 hexadecimal digits.
+    ///
+    /// Example: `"/etc/tidings/info-hashes.txt"`
+    #[serde(with = "off")]
+    pub path: Option<PathBuf>,
+}
+
+/// What an access list does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessMode {
+    /// No list: every torrent is served.
+    #[default]
+    Off,
+    /// Only listed torrents are served.
+    Allow,
+    /// Listed torrents are refused.
+    Deny,
+}
+
+/// Other nodes. Without seeds the node is a cluster of one.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// The UDP address for the cluster's membership gossip.
+    ///
+    /// Example: `"10.0.0.1:7071"`
+    #[serde(with = "off")]
+    pub gossip: Option<SocketAddr>,
+    /// The TCP address for requests and replicas from other nodes.
+    ///
+    /// Example: `"10.0.0.1:7072"`
+    #[serde(with = "off")]
+    pub link: Option<SocketAddr>,
+    /// The gossip addresses of some other nodes, as "host:port": those a starting node asks for the rest.
+    ///
+    /// Example: `["tidings-1.example.org:7071"]`
+    pub seeds: Vec<String>,
+    /// The file with the secret that all nodes of the cluster share.
+    ///
+    /// Example: `"/etc/tidings/secret"`
+    #[serde(with = "off")]
+    pub secret_file: Option<PathBuf>,
+    /// The partitions that all swarms are divided into: a power of two, 1 to 32768, the same on every node.
+    pub partitions: u16,
+    /// The nodes in every region that hold each partition, 1 to 16.
+    pub replicas_per_region: u8,
+    /// When an announce counts as done: "owner" as soon as its owner has it, "replica" when a replica has it too.
+    pub ack: Ack,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            gossip: None,
+            link: None,
+            seeds: Vec::new(),
+            secret_file: None,
+            partitions: 256,
+            replicas_per_region: 2,
+            ack: Ack::default(),
+        }
+    }
+}
+
+/// When an announce counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// As soon as the partition's owner has it.
+    #[default]
+    Owner,
+    /// When a replica has it too.
+    Replica,
+}

@@ -1,0 +1,280 @@
+//! The rules that values have to keep alone (ranges) and together.
+
+use std::net::SocketAddr;
+
+use super::settings::{AccessMode, Settings};
+
+/// Settings of the right types that break a rule.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// The keys in question, as `section.key`.
+    pub keys: &'static [&'static str],
+    /// The rule and the likely fix.
+    pub message: String,
+}
+
+impl Invalid {
+    fn new(keys: &'static [&'static str], message: impl Into<String>) -> Self {
+        Self { keys, message: message.into() }
+    }
+}
+
+/// The range of a whole number.
+struct Range {
+    key: [&'static str; 1],
+    least: u64,
+    most: u64,
+    get: fn(&Settings) -> u64,
+}
+
+impl Range {
+    const fn new(key: &'static str, least: u64, most: u64, get: fn(&Settings) -> u64) -> Self {
+        Self { key: [key], least, most, get }
+    }
+
+    fn check(&'static self, value: i128) -> Result<(), Invalid> {
+        if (i128::from(self.least)..=i128::from(self.most)).contains(&value) {
+            return Ok(());
+        }
+        let Self { key: [name], least, most, .. } = self;
+        Err(Invalid::new(&self.key, format!("{name} cannot be {value}: set it to {least} to {most}")))
+    }
+}
+
+/// The range of every key that is a whole number, as its doc comment states it.
+static RANGES: [Range; 17] = [
+    Range::new("announce.interval", 1, 604_800, |s| s.announce.interval.into()),
+    Range::new("announce.min_interval", 1, 604_800, |s| s.announce.min_interval.into()),
+    Range::new("announce.max_peers", 1, 10_000, |s| s.announce.max_peers.into()),
+    Range::new("announce.default_peers", 1, 10_000, |s| s.announce.default_peers.into()),
+    Range::new("announce.peer_ttl", 1, 1_209_600, |s| s.announce.peer_ttl.into()),
+    Range::new("announce.threads", 0, 1024, |s| s.announce.threads as u64),
+    Range::new("limits.udp_reply_bytes", 256, 65_507, |s| s.limits.udp_reply_bytes as u64),
+    Range::new("limits.scrape_hashes", 1, 10_000, |s| s.limits.scrape_hashes as u64),
+    Range::new("limits.in_flight", 16, 1_048_576, |s| s.limits.in_flight as u64),
+    Range::new("limits.swarms", 1, 1_000_000_000, |s| s.limits.swarms as u64),
+    Range::new("limits.peers", 1, 1_000_000_000, |s| s.limits.peers as u64),
+    Range::new("limits.peers_per_swarm", 1, 100_000_000, |s| s.limits.peers_per_swarm.into()),
+    Range::new("limits.http_connections", 1, 1_048_576, |s| s.limits.http_connections as u64),
+    Range::new("limits.http_idle", 1, 3600, |s| s.limits.http_idle.into()),
+    Range::new("limits.http_request_bytes", 1024, 1_048_576, |s| s.limits.http_request_bytes as u64),
+    Range::new("cluster.partitions", 1, 32_768, |s| s.cluster.partitions.into()),
+    Range::new("cluster.replicas_per_region", 1, 16, |s| s.cluster.replicas_per_region.into()),
+];
+
+/// Checks a number before it is put into its key's type, which may be narrower.
+pub(super) fn check_range(key: &str, value: i64) -> Result<(), Invalid> {
+    RANGES.iter().find(|range| range.key == [key]).map_or(Ok(()), |range| range.check(value.into()))
+}
+
+impl Settings {
+    /// Checks every value's range and that the values fit together.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        RANGES.iter().try_for_each(|range| range.check((range.get)(self).into()))?;
+        self.check_node()?;
+        self.check_announce()?;
+        self.check_files()?;
+        self.check_cluster()?;
+        self.check_listeners()
+    }
+
+    /// What is valid and yet probably not meant: one sentence each.
+    pub fn advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        if !(300..=10_800).contains(&self.announce.interval) {
+            advice
+                .push(format!("announce.interval is {} s, and clients expect 300 to 10800 s", self.announce.interval));
+        }
+        if self.access_list.mode == AccessMode::Off && self.access_list.path.is_some() {
+            advice.push("access_list.path has no effect while access_list.mode is \"off\"".into());
+        }
+        if self.tls.cert.is_some() && self.announce.http.is_empty() {
+            advice.push("tls.cert has no effect while announce.http is empty".into());
+        }
+        advice
+    }
+
+    fn check_node(&self) -> Result<(), Invalid> {
+        let is_name = |text: &str| {
+            (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+        };
+        for (keys, name) in [(&["node.id"], &self.node.id), (&["node.region"], &self.node.region)] {
+            if !is_name(name) {
+                let key = keys[0];
+                return Err(Invalid::new(
+                    keys,
+                    format!("{key} cannot be {name:?}: use 1 to 64 letters, digits, '.', '_' and '-'"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_announce(&self) -> Result<(), Invalid> {
+        let announce = &self.announce;
+        if announce.udp.is_empty() && announce.http.is_empty() {
+            return Err(Invalid::new(
+                &["announce.udp", "announce.http"],
+                "announce.udp and announce.http are both empty: give at least one address",
+            ));
+        }
+        if announce.min_interval > announce.interval {
+            return Err(Invalid::new(
+                &["announce.min_interval", "announce.interval"],
+                format!(
+                    "announce.min_interval ({} s) is longer than announce.interval ({} s): lower the one or raise the other",
+                    announce.min_interval, announce.interval
+                ),
+            ));
+        }
+        let least = least_ttl(announce.interval);
+        if announce.peer_ttl < least {
+            return Err(Invalid::new(
+                &["announce.peer_ttl", "announce.interval"],
+                format!(
+                    "announce.peer_ttl ({} s) would forget peers before they announce again: with announce.interval \
+                     at {} s, set it to {least} or more",
+                    announce.peer_ttl, announce.interval
+                ),
+            ));
+        }
+        if announce.default_peers > announce.max_peers {
+            return Err(Invalid::new(
+                &["announce.default_peers", "announce.max_peers"],
+                format!(
+                    "announce.default_peers ({}) is above announce.max_peers ({}): lower the one or raise the other",
+                    announce.default_peers, announce.max_peers
+                ),
+            ));
+        }
+        let room = (self.limits.udp_reply_bytes - UDP_ANNOUNCE_HEAD) / UDP_PEER;
+        if !announce.udp.is_empty() && usize::from(announce.max_peers) > room {
+            return Err(Invalid::new(
+                &["announce.max_peers", "limits.udp_reply_bytes"],
+                format!(
+                    "announce.max_peers ({}) does not fit into a UDP reply of limits.udp_reply_bytes ({}): set it to {room} \
+                     or less",
+                    announce.max_peers, self.limits.udp_reply_bytes
+                ),
+            ));
+        }
+        let is_token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+        if announce.proxy_header.is_empty() || !announce.proxy_header.bytes().all(is_token) {
+            return Err(Invalid::new(
+                &["announce.proxy_header"],
+                format!(
+                    "announce.proxy_header cannot be {:?}: name an HTTP header, such as x-forwarded-for",
+                    announce.proxy_header
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_files(&self) -> Result<(), Invalid> {
+        if self.tls.cert.is_some() != self.tls.key.is_some() {
+            return Err(Invalid::new(
+                &["tls.cert", "tls.key"],
+                "tls.cert and tls.key go together: set both, or neither for plain HTTP",
+            ));
+        }
+        if self.access_list.mode != AccessMode::Off && self.access_list.path.is_none() {
+            return Err(Invalid::new(
+                &["access_list.mode"],
+                "access_list.mode needs a list: set access_list.path to its file",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_cluster(&self) -> Result<(), Invalid> {
+        let cluster = &self.cluster;
+        if !cluster.partitions.is_power_of_two() {
+            let near = cluster.partitions.next_power_of_two();
+            return Err(Invalid::new(
+                &["cluster.partitions"],
+                format!(
+                    "cluster.partitions cannot be {}: set it to a power of two, such as {near}",
+                    cluster.partitions
+                ),
+            ));
+        }
+        if cluster.gossip.is_some() != cluster.link.is_some() {
+            return Err(Invalid::new(
+                &["cluster.gossip", "cluster.link"],
+                "cluster.gossip and cluster.link go together: set both, or neither for a single node",
+            ));
+        }
+        if !cluster.seeds.is_empty() && cluster.gossip.is_none() {
+            return Err(Invalid::new(
+                &["cluster.seeds"],
+                "cluster.seeds needs cluster.gossip and cluster.link: set the addresses of this node",
+            ));
+        }
+        if let Some(seed) = cluster.seeds.iter().find(|seed| !is_host_and_port(seed)) {
+            return Err(Invalid::new(
+                &["cluster.seeds"],
+                format!("cluster.seeds cannot hold {seed:?}: write a seed as host:port, such as 10.0.0.2:7071"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// SO_REUSEPORT would let two listeners share an address in silence.
+    fn check_listeners(&self) -> Result<(), Invalid> {
+        let named = |key: &'static [&'static str; 1], addresses: &[SocketAddr]| {
+            addresses.iter().map(|address| (key, *address)).collect::<Vec<_>>()
+        };
+        let Self { announce, ops, cluster, .. } = self;
+        let udp = [named(&["announce.udp"], &announce.udp), named(&["cluster.gossip"], cluster.gossip.as_slice())];
+        let tcp = [
+            named(&["announce.http"], &announce.http),
+            named(&["ops.listen"], ops.listen.as_slice()),
+            named(&["cluster.link"], cluster.link.as_slice()),
+        ];
+        for listeners in [udp.concat(), tcp.concat()] {
+            for (at, (key, address)) in listeners.iter().enumerate() {
+                if let Some((other, taken)) = listeners[..at].iter().find(|(_, taken)| clash(*taken, *address)) {
+                    let (key_name, other_name) = (key[0], other[0]);
+                    return Err(Invalid::new(
+                        *key,
+                        format!("{key_name} cannot listen on {address}: {other_name} has {taken}, so use another port"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a UDP announce reply before its peers, and of an IPv4 peer (BEP 15).
+const UDP_ANNOUNCE_HEAD: usize = 20;
+const UDP_PEER: usize = 6;
+
+/// The shortest life of a peer that lasts until its next announce, in seconds: the interval, the 10 % by which replies
+/// vary it, and as much again, at most a minute, for a client that is late.
+fn least_ttl(interval: u32) -> u32 {
+    let tenth = interval.div_ceil(10);
+    interval.saturating_add(tenth).saturating_add(tenth.min(60))
+}
+
+fn is_host_and_port(seed: &str) -> bool {
+    seed.rsplit_once(':').is_some_and(|(host, port)| {
+        let host_is_sound = !host.is_empty()
+            && !host.contains(|c: char| c.is_whitespace() || c == '/')
+            && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')));
+        host_is_sound && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
+}
+
+/// Whether two listeners of one transport take the same packets or connections. Port 0 is a free port, and so never taken.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() != 0
+        && a.port() == b.port()
+        && a.is_ipv4() == b.is_ipv4()
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
