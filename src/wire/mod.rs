@@ -1,1 +1,3 @@
-//! The wire formats. Pure: bytes in, typed values out, and back.
+//! The wire formats. Pure: bytes in, typed values out, and back. No I/O, no clock, no state.
+
+pub mod udp;
