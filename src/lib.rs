@@ -5,5 +5,6 @@
 
 pub mod cmd;
 pub mod config;
+mod kernel;
 pub mod swarm;
 pub mod wire;

@@ -1,0 +1,258 @@
+//! The UDP frontend (BEP 15): drains a socket in batches, answers connects, hands announces to their owners.
+
+mod connection_id;
+mod metrics;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
+
+use arc_swap::ArcSwap;
+use tokio::io::unix::AsyncFd;
+
+pub use connection_id::ConnectionIds;
+pub use metrics::{BatchCounts, Outcome, UdpMetrics};
+
+use super::access_list::AccessList;
+use super::external::External;
+use crate::clock::{Clock, Now};
+use crate::net::outbox::{Outbox, Writer};
+use crate::net::{Endpoint, Receiver};
+use crate::partition::UdpAnnounce;
+use crate::router::Router;
+use crate::swarm::{Announce, Family, InfoHash, PeerAddr};
+use crate::wire::udp::{self, ParseError, Request, TransactionId};
+
+/// Datagrams of one `recvmmsg`.
+const BATCH: usize = 64;
+/// Bytes of the longest request that is read: more than an Ethernet frame holds.
+const MAX_REQUEST: usize = 2048;
+/// Scrapes of one socket that wait for their owners, at the most.
+const MAX_SCRAPES: usize = 1024;
+
+/// What the UDP frontends of all threads have in common.
+pub struct UdpContext {
+    /// Where requests go.
+    pub router: Router,
+    /// Proof of address.
+    pub connection_ids: ConnectionIds,
+    /// Which info hashes are served.
+    pub access_list: Arc<ArcSwap<AccessList>>,
+    /// Addresses for peers that announce from near this host.
+    pub external: External,
+    /// The peers given to a client that names no number.
+    pub default_peers: u16,
+    /// The most peers given.
+    pub max_peers: u16,
+    /// The largest reply, in bytes.
+    pub reply_bytes: usize,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts of IPv4 and of IPv6 datagrams.
+    pub metrics: [UdpMetrics; 2],
+}
+
+/// One socket's frontend on one thread.
+pub struct UdpFrontend {
+    context: Arc<UdpContext>,
+    sockets: Arc<[UdpSocket]>,
+    /// Its own among `sockets`.
+    at: usize,
+    family: Family,
+    outbox: Arc<Outbox>,
+    receiver: Receiver,
+    /// Announces of a round by owner.
+    announces: Vec<Vec<UdpAnnounce>>,
+    scrapes: Arc<AtomicUsize>,
+}
+
+/// A socket that several tasks own.
+struct SharedFd(Arc<[UdpSocket]>, usize);
+
+impl AsRawFd for SharedFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0[self.1].as_raw_fd()
+    }
+}
+
+impl UdpFrontend {
+    /// A frontend for the socket at position `at`; replies go through `outbox`.
+    ///
+    /// # Errors
+    /// When the socket cannot tell its address.
+    pub fn new(context: Arc<UdpContext>, sockets: Arc<[UdpSocket]>, at: usize, outbox: Arc<Outbox>) -> io::Result<Self> {
+        let local = sockets[at].local_addr()?;
+        let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
+        let receiver = Receiver::new(BATCH, MAX_REQUEST, local.ip().is_unspecified());
+        let (announces, scrapes) = Default::default();
+        Ok(Self { context, sockets, at, family, outbox, receiver, announces, scrapes })
+    }
+
+    /// Serves for ever, on the current thread's runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be polled.
+    pub async fn run(mut self) -> io::Result<()> {
+        let socket = AsyncFd::new(SharedFd(self.sockets.clone(), self.at))?;
+        loop {
+            let mut ready = socket.readable().await?;
+            // A round: drain, let the owners answer, send. Asking again after a successful round costs less than waiting
+            // for readiness, which under load is there already.
+            loop {
+                match self.receiver.receive(self.sockets[self.at].as_fd()) {
+                    Ok(count) => self.round(count).await,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP error that an earlier reply brought back, or a signal.
+                    Err(_) => yield_to_owners().await,
+                }
+            }
+            ready.clear_ready();
+        }
+    }
+
+    async fn round(&mut self, count: usize) {
+        let now = self.context.clock.now();
+        let mut counts = BatchCounts::default();
+        let owners = self.context.router.owners().load();
+        self.announces.resize_with(owners.len(), Vec::new);
+        let outbox = self.outbox.clone();
+        let mut writer = outbox.writer();
+        for at in 0..count {
+            let outcome = self.datagram(at, now, &mut writer);
+            counts.count(outcome, 1);
+        }
+        writer.promise_flush();
+        drop(writer);
+        for (owner, announces) in owners.iter().zip(&mut self.announces) {
+            if !announces.is_empty() {
+                let shed = self.context.router.hand_over(owner, std::mem::take(announces));
+                counts.count(Outcome::Shed, shed);
+            }
+        }
+        drop(owners);
+        self.context.metrics[self.family as usize].add(&counts);
+        yield_to_owners().await;
+        self.outbox.flush();
+    }
+
+    /// Answers one datagram or puts it with its owner's announces.
+    fn datagram(&mut self, at: usize, now: Now, writer: &mut Writer<'_>) -> Outcome {
+        let Self { context, receiver, announces, .. } = self;
+        let Some((data, from)) = receiver.datagram(at) else { return Outcome::Unanswerable };
+        let Some(remote) = from.remote().filter(|remote| remote.port() != 0) else { return Outcome::Unanswerable };
+        let (ip, socket) = (remote.ip(), self.at as u8);
+        let mut refuse = |transaction_id: TransactionId, message: &str| {
+            writer.reply(socket, &from, |out| udp::write_error(out, transaction_id, message, data.len()));
+        };
+        let proven = |id| context.connection_ids.check(id, ip, now.wall_seconds());
+        match udp::parse_request(data) {
+            Ok(Request::Connect { transaction_id }) => {
+                let id = context.connection_ids.make(ip, now.wall_seconds());
+                writer.reply(socket, &from, |out| udp::write_connect(out, transaction_id, id));
+                Outcome::Connect
+            }
+            Ok(Request::Announce(request)) => {
+                let transaction_id = request.transaction_id;
+                if !proven(request.connection_id) {
+                    refuse(transaction_id, BAD_CONNECTION_ID);
+                    return Outcome::BadConnectionId;
+                }
+                if !context.access_list.load().permits(&request.info_hash) {
+                    refuse(transaction_id, FORBIDDEN);
+                    return Outcome::Forbidden;
+                }
+                let announce = context.announce(&request, PeerAddr::new(context.external.of(ip), request.port));
+                let hash = context.router.owners().hash(&announce.info_hash);
+                let owner = context.router.owners().place(hash, announces.len());
+                let Some(announces) = announces.get_mut(owner) else { return Outcome::Shed };
+                announces.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from });
+                Outcome::Announce
+            }
+            Ok(Request::Scrape { connection_id, transaction_id, info_hashes }) => {
+                if !proven(connection_id) {
+                    refuse(transaction_id, BAD_CONNECTION_ID);
+                    return Outcome::BadConnectionId;
+                }
+                let fits = udp::max_scrape(context.reply_bytes).min(info_hashes.len());
+                let info_hashes = info_hashes[..fits].iter().copied().map(InfoHash).collect();
+                self.scrape(transaction_id, info_hashes, from)
+            }
+            Err(ParseError::Sendable { connection_id, transaction_id, reason }) => {
+                if proven(connection_id) {
+                    refuse(transaction_id, reason.message());
+                }
+                Outcome::Malformed
+            }
+            Err(ParseError::Unsendable(_)) => Outcome::Malformed,
+        }
+    }
+
+    /// Answers a scrape, which may concern several owners, when all have told their counts.
+    fn scrape(&self, transaction_id: TransactionId, info_hashes: Vec<InfoHash>, to: Endpoint) -> Outcome {
+        if self.scrapes.fetch_add(1, Relaxed) >= MAX_SCRAPES {
+            self.scrapes.fetch_sub(1, Relaxed);
+            return Outcome::Shed;
+        }
+        let (context, outbox, scrapes) = (self.context.clone(), self.outbox.clone(), self.scrapes.clone());
+        let (family, socket) = (self.family, self.at as u8);
+        tokio::spawn(async move {
+            // Without an answer in time the client asks again, as it does when a packet is lost.
+            if let Ok(counts) = context.router.scrape(family, &info_hashes).await {
+                let mut writer = outbox.writer();
+                writer.reply(socket, &to, |out| {
+                    udp::write_scrape(out, transaction_id);
+                    let permits = context.access_list.load();
+                    for (info_hash, counts) in info_hashes.iter().zip(counts) {
+                        let shown = if permits.permits(info_hash) { counts } else { Default::default() };
+                        udp::write_scrape_entry(out, &shown);
+                    }
+                });
+                writer.finish();
+            }
+            scrapes.fetch_sub(1, Relaxed);
+        });
+        Outcome::Scrape
+    }
+}
+
+const BAD_CONNECTION_ID: &str = "connection id expired, connect again";
+const FORBIDDEN: &str = "this torrent is not served here";
+
+impl UdpContext {
+    fn announce(&self, request: &udp::Announce<'_>, peer: PeerAddr) -> Announce {
+        let fits = udp::max_peers(peer.family(), self.reply_bytes).min(usize::from(self.max_peers)) as u16;
+        // -1 asks for the default, and 0 is what many clients send that have no wish.
+        let num_want = match u16::try_from(request.num_want) {
+            Ok(0) => self.default_peers,
+            Ok(wanted) => wanted,
+            Err(_) if request.num_want < 0 => self.default_peers,
+            Err(_) => u16::MAX,
+        };
+        Announce {
+            info_hash: request.info_hash,
+            peer,
+            event: request.event,
+            seeder: request.is_seeder(),
+            num_want: num_want.min(fits),
+        }
+    }
+}
+
+/// Lets every task that can run do so once, which the owners that were just sent messages can. Unlike tokio's
+/// `yield_now` it does not poll the I/O driver, which would be one more system call for each round.
+async fn yield_to_owners() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,7 @@
+//! Sockets, below any protocol: batched datagrams and the outbox that owners answer through.
+
+pub mod bind;
+mod kernel;
+pub mod outbox;
+
+pub use kernel::{Endpoint, Receiver};

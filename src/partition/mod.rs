@@ -1,0 +1,9 @@
+//! The partitions of a node: the actors that own them, and what keeps those running.
+
+mod handle;
+mod owner;
+mod supervisor;
+
+pub use handle::{OwnerHandle, Overloaded, Owners};
+pub use owner::{Common, Message, Partitions, Status, UdpAnnounce, jittered};
+pub use supervisor::{Place, Supervisor, SupervisorArguments};

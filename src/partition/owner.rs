@@ -1,0 +1,250 @@
+//! The owner: an actor that holds some partitions of the node and answers for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use rand::rngs::SmallRng;
+use rand::{Rng, RngExt, SeedableRng};
+use tokio::sync::oneshot;
+
+use crate::clock::{Clock, Now};
+use crate::net::Endpoint;
+use crate::net::outbox::Outbox;
+use crate::swarm::{
+    AddressFamily, Announce, AnnounceReply, Counts, Family, Hlc, InfoHash, KeyedHash, PeerList, Quota, Second, Store,
+    Totals, V4, V6,
+};
+use crate::wire::udp::{self, TransactionId};
+
+/// The time in which a pass over all records removes those that have expired.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Records that a tick looks at, at the least.
+const SWEEP_MIN: usize = 64;
+
+/// One announce that came by UDP, and how to answer it.
+#[derive(Clone, Copy)]
+pub struct UdpAnnounce {
+    /// The keyed hash of the info hash.
+    pub hash: u64,
+    /// What was announced.
+    pub announce: Announce,
+    /// To be returned.
+    pub transaction_id: TransactionId,
+    /// The socket that it came by, which the sockets of all threads have at the same position.
+    pub socket: u8,
+    /// Who is answered.
+    pub to: Endpoint,
+}
+
+/// What an owner is asked.
+pub enum Message {
+    /// Announces whose replies go through the outbox of the owner's thread.
+    Udp(Vec<UdpAnnounce>),
+    /// One announce, with the keyed hash of its info hash.
+    Announce(u64, Announce, oneshot::Sender<AnnounceReply>),
+    /// The counts of some swarms, given with the keyed hashes of their info hashes.
+    Scrape(Family, Vec<(u64, InfoHash)>, oneshot::Sender<Vec<Counts>>),
+    /// Time has passed: sweep.
+    Tick,
+    /// Anything else, which is rare: operations, snapshots, restores.
+    Visit(Box<dyn FnOnce(&mut Partitions, Now) + Send>),
+}
+
+/// The data of an owner.
+pub struct Partitions {
+    /// IPv4 peers.
+    pub v4: Store<V4>,
+    /// IPv6 peers.
+    pub v6: Store<V6>,
+    hlc: Hlc,
+}
+
+/// What all owners of a node have in common.
+pub struct Common {
+    /// Places info hashes and peers.
+    pub hash: KeyedHash,
+    /// The number of partitions of the cluster, a power of two.
+    pub partitions: u16,
+    /// Lifetime of a peer, in seconds.
+    pub peer_ttl: u16,
+    /// The interval told to UDP clients, in seconds, before its jitter.
+    pub interval: u32,
+    /// Caps of the node.
+    pub quota: Arc<Quota>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The time between two ticks.
+    pub tick: Duration,
+}
+
+/// What others may know of an owner without asking it.
+#[derive(Default)]
+pub struct Status {
+    /// Requests sent to it that it has not finished.
+    pub in_flight: AtomicUsize,
+    /// IPv4 and IPv6, as of its last tick.
+    pub totals: Mutex<[Totals; 2]>,
+}
+
+/// What makes an owner.
+pub struct Arguments {
+    /// See there.
+    pub common: Arc<Common>,
+    /// The outbox of the owner's thread.
+    pub outbox: Arc<Outbox>,
+    /// See there.
+    pub status: Arc<Status>,
+    /// Seeds the random choice of peers.
+    pub seed: u64,
+}
+
+/// The actor.
+pub struct Owner;
+
+/// The state of the actor.
+pub struct State {
+    common: Arc<Common>,
+    outbox: Arc<Outbox>,
+    status: Arc<Status>,
+    partitions: Partitions,
+    random: SmallRng,
+}
+
+impl Actor for Owner {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
+        let Arguments { common, outbox, status, seed } = arguments;
+        let partitions = Partitions {
+            v4: Store::new(common.hash, common.partitions, common.peer_ttl, common.quota.clone()),
+            v6: Store::new(common.hash, common.partitions, common.peer_ttl, common.quota.clone()),
+            hlc: Hlc::default(),
+        };
+        Ok(State { common, outbox, status, partitions, random: SmallRng::seed_from_u64(seed) })
+    }
+
+    async fn handle(&self, _: ActorRef<Message>, message: Message, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let weight = message.weight();
+        let now = state.common.clock.now();
+        match message {
+            Message::Udp(announces) => state.answer(&announces, now),
+            Message::Announce(hash, announce, reply) => {
+                let mut compact = Vec::new();
+                let counts = state.announce(hash, &announce, now, &mut compact, |_, _| {});
+                let peers = PeerList { family: announce.peer.family(), compact };
+                // The asker may have gone.
+                let _ = reply.send(AnnounceReply { counts, peers });
+            }
+            Message::Scrape(family, hashes, reply) => {
+                let counts = hashes.iter().map(|(hash, info_hash)| state.partitions.counts(family, *hash, info_hash));
+                let _ = reply.send(counts.collect());
+            }
+            Message::Tick => state.tick(now),
+            Message::Visit(visit) => visit(&mut state.partitions, now),
+        }
+        state.status.in_flight.fetch_sub(weight, Relaxed);
+        Ok(())
+    }
+}
+
+impl Message {
+    /// Requests in it.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Udp(announces) => announces.len(),
+            _ => 1,
+        }
+    }
+}
+
+impl Partitions {
+    /// The counts of a swarm in one family.
+    pub fn counts(&self, family: Family, hash: u64, info_hash: &InfoHash) -> Counts {
+        match family {
+            Family::V4 => self.v4.counts(hash, info_hash),
+            Family::V6 => self.v6.counts(hash, info_hash),
+        }
+    }
+}
+
+impl State {
+    fn answer(&mut self, announces: &[UdpAnnounce], now: Now) {
+        for UdpAnnounce { hash, announce, .. } in announces {
+            match announce.peer.family() {
+                Family::V4 => self.partitions.v4.touch(*hash, &announce.info_hash),
+                Family::V6 => self.partitions.v6.touch(*hash, &announce.info_hash),
+            }
+        }
+        let outbox = self.outbox.clone();
+        let mut writer = outbox.writer();
+        for request in announces {
+            let interval = jittered(self.common.interval, &mut self.random);
+            writer.reply(request.socket, &request.to, |out| {
+                self.announce(request.hash, &request.announce, now, out, |counts, out| {
+                    udp::write_announce(out, request.transaction_id, interval, &counts);
+                });
+            });
+        }
+        writer.finish();
+    }
+
+    /// Applies an announce, calls `head` with the swarm's counts, and appends the peers.
+    fn announce(
+        &mut self,
+        hash: u64,
+        announce: &Announce,
+        now: Now,
+        out: &mut Vec<u8>,
+        head: impl FnOnce(Counts, &mut Vec<u8>),
+    ) -> Counts {
+        let Self { partitions: Partitions { v4, v6, hlc }, random, .. } = self;
+        match announce.peer.family() {
+            Family::V4 => announce_in(v4, hlc, random, hash, announce, now, out, head),
+            Family::V6 => announce_in(v6, hlc, random, hash, announce, now, out, head),
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        let Partitions { v4, v6, .. } = &mut self.partitions;
+        sweep(v4, now, self.common.tick);
+        sweep(v6, now, self.common.tick);
+        *self.status.totals.lock() = [v4.totals(), v6.totals()];
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of an owner's state, borrowed one by one")]
+fn announce_in<F: AddressFamily>(
+    store: &mut Store<F>,
+    hlc: &mut Hlc,
+    random: &mut SmallRng,
+    hash: u64,
+    announce: &Announce,
+    now: Now,
+    out: &mut Vec<u8>,
+    head: impl FnOnce(Counts, &mut Vec<u8>),
+) -> Counts {
+    let Some(key) = F::key(announce.peer) else { return Counts::default() };
+    let second = Second::new(now.uptime.as_secs());
+    let outcome = store.announce(hash, announce, key, second, hlc.tick(now.wall_millis));
+    head(outcome.counts, out);
+    store.select(&outcome, announce.num_want.into(), second, random.next_u64(), out);
+    outcome.counts
+}
+
+fn sweep<F: AddressFamily>(store: &mut Store<F>, now: Now, tick: Duration) {
+    let Totals { leechers, partial_seeds, seeders, stopped, .. } = store.totals();
+    let records = leechers + partial_seeds + seeders + stopped;
+    let ticks = (SWEEP.as_millis() / tick.as_millis().max(1)).max(1) as usize;
+    store.sweep((records / ticks).max(SWEEP_MIN), Second::new(now.uptime.as_secs()));
+}
+
+/// Varies an interval by up to 10 %, so that clients that started together do not stay together.
+pub fn jittered(interval: u32, random: &mut impl Rng) -> u32 {
+    let tenth = interval / 10;
+    random.random_range(interval - tenth..=interval.saturating_add(tenth))
+}
