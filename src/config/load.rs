@@ -97,5 +97,4 @@ fn brief(value: &Value) -> String {
 }
 
 #[cfg(test)]
-#[path = "load_tests.rs"]
 mod tests;
