@@ -8,7 +8,7 @@ use crate::config::{self, Settings};
 /// Serve announces until Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A flag goes before the environment, the environment before the file, and the file before the default.
+Precedence: flag, environment (TIDINGS_SECTION__KEY), file, default.
 `tidings config` lists every setting.
 
 Examples:
