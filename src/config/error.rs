@@ -13,7 +13,13 @@ pub struct Error {
     /// Where the fault stands.
     pub origin: Origin,
     /// The fault and its likely fix.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
+}
+
+impl Error {
+    pub(super) fn new(origin: Origin, problem: impl Into<Problem>) -> Self {
+        Self { origin, problem: Box::new(problem.into()) }
+    }
 }
 
 /// Where a value comes from.

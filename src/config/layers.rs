@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::error::{Error, Origin, Problem};
-use super::reference::{SECTIONS, Section, default_of};
+use super::reference::{SECTIONS, Section, default_of, example_of};
 use super::suggest;
 
 /// One key set to a value by some layer.
@@ -25,8 +25,8 @@ const OTHER_VARIABLES: [&str; 2] = ["TIDINGS_SEED", "TIDINGS_LOG"];
 
 /// The assignments of a settings file, from top to bottom.
 pub(super) fn file(path: &Path) -> Result<Vec<Assignment>, Error> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Error { origin: Origin::File(path.into()), problem: Problem::Unreadable(error) })?;
+    let text =
+        fs::read_to_string(path).map_err(|error| Error::new(Origin::File(path.into()), Problem::Unreadable(error)))?;
     parse_file(path, &text)
 }
 
@@ -36,25 +36,31 @@ pub(super) fn parse_file(path: &Path, text: &str) -> Result<Vec<Assignment>, Err
         let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
         Origin::Line(path.into(), 1 + before.iter().filter(|byte| **byte == b'\n').count())
     };
-    let syntax = |error: toml::de::Error, start: usize| Error {
-        origin: at(error.span().map_or(start, |span| span.start)),
-        problem: Problem::Syntax(error.message().replace('\n', ", ")),
-    };
+    let document = DeTable::parse(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        Error::new(at(start), Problem::Syntax(error.message().replace('\n', ", ")))
+    })?;
     let mut assignments = Vec::new();
-    for (name, content) in by_line(DeTable::parse(text).map_err(|error| syntax(error, 0))?.into_inner()) {
-        let fail = |problem| Error { origin: at(name.span().start), problem };
+    for (name, content) in by_line(document.into_inner()) {
+        let fail = |problem| Error::new(at(name.span().start), problem);
         let section = find_section(name.get_ref()).map_err(fail)?;
         let DeValue::Table(content) = content.into_inner() else {
             return Err(fail(Problem::NotASection(section.name)));
         };
         for (key, value) in by_line(content) {
-            let start = key.span().start;
-            let origin = at(start);
-            let key = match find_key(section, key.get_ref()) {
-                Ok(key) => key,
-                Err(problem) => return Err(Error { origin, problem }),
-            };
-            let value = Value::deserialize(ValueDeserializer::from(value)).map_err(|error| syntax(error, start))?;
+            let origin = at(key.span().start);
+            let fail = |problem| Error::new(origin.clone(), problem);
+            let key = find_key(section, key.get_ref()).map_err(fail)?;
+            let written = text[value.span()].to_string();
+            // Only a number of more than 64 bits is TOML and yet no value.
+            let value = Value::deserialize(ValueDeserializer::from(value)).map_err(|_| {
+                fail(Problem::Unusable {
+                    key: format!("{}.{key}", section.name),
+                    value: written,
+                    reason: "the number is too large".into(),
+                    example: example_of(section.name, key),
+                })
+            })?;
             assignments.push(Assignment { section: section.name, key, value, origin });
         }
     }
@@ -78,10 +84,10 @@ pub(super) fn environment(variables: impl IntoIterator<Item = (OsString, OsStrin
         }
         let origin = Origin::Variable(name.to_string());
         let Some((section, key)) = find_variable(&name) else {
-            return Err(Error { origin, problem: Problem::UnknownVariable { hint: suggest::variable(&name) } });
+            return Err(Error::new(origin, Problem::UnknownVariable { hint: suggest::variable(&name) }));
         };
         let Some(text) = value.to_str() else {
-            return Err(Error { origin, problem: Problem::NotText });
+            return Err(Error::new(origin, Problem::NotText));
         };
         assignments.push(Assignment { section, key, value: parse_value(section, key, text), origin });
     }
@@ -92,7 +98,7 @@ pub(super) fn environment(variables: impl IntoIterator<Item = (OsString, OsStrin
 pub(super) fn flags(flags: &[String]) -> Result<Vec<Assignment>, Error> {
     flags
         .iter()
-        .map(|flag| parse_flag(flag).map_err(|problem| Error { origin: Origin::Flag(flag.clone()), problem }))
+        .map(|flag| parse_flag(flag).map_err(|problem| Error::new(Origin::Flag(flag.clone()), problem)))
         .collect()
 }
 

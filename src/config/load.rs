@@ -33,17 +33,16 @@ fn apply(assignments: &[Assignment]) -> Result<Settings, Error> {
     let mut table = DEFAULTS.clone();
     let mut settings = Settings::default();
     for assignment in assignments {
-        settings =
-            assign(&mut table, assignment).map_err(|problem| Error { origin: assignment.origin.clone(), problem })?;
+        settings = assign(&mut table, assignment).map_err(|problem| Error::new(assignment.origin.clone(), problem))?;
     }
-    settings.validate().map_err(|invalid| Error {
+    settings.validate().map_err(|invalid| {
         // The topmost layer's say among the keys in question is the likely slip.
-        origin: assignments
+        let origin = assignments
             .iter()
             .rev()
             .find(|made| invalid.keys.contains(&format!("{}.{}", made.section, made.key).as_str()))
-            .map_or(Origin::Default, |made| made.origin.clone()),
-        problem: invalid.into(),
+            .map_or(Origin::Default, |made| made.origin.clone());
+        Error::new(origin, invalid)
     })?;
     Ok(settings)
 }
@@ -97,5 +96,4 @@ fn brief(value: &Value) -> String {
 }
 
 #[cfg(test)]
-#[path = "load_tests.rs"]
 mod tests;

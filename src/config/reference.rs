@@ -66,7 +66,7 @@ const EXAMPLE: &str = "Example:";
 pub fn default_file() -> String {
     let mut file = String::from(
         "# The settings of Tidings, each with its default. A key that is left out keeps it.\n\
-         # `--set section.key=value` and the variable TIDINGS_SECTION__KEY go before this file;\n\
+         # `--set section.key=value` and the variable TIDINGS_SECTION__KEY take precedence over this file;\n\
          # \"off\" takes back an optional key.\n",
     );
     for section in &SECTIONS {

@@ -160,7 +160,7 @@ pub struct Limits {
     pub in_flight: usize,
     /// The swarms that a node holds, 1 to 1000000000.
     pub swarms: usize,
-    /// The peers that a node holds, 1 to 1000000000. Each takes about 28 bytes of memory.
+    /// The peers that a node holds, 1 to 1000000000.
     pub peers: usize,
     /// The peers that one swarm holds, 1 to 100000000.
     pub peers_per_swarm: u32,

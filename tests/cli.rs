@@ -1,0 +1,108 @@
+//! The binary as an operator runs it: what it prints and its exit codes.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// The exit code, standard output and standard error of a run with only the given variables.
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tidings"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A settings file and its path.
+fn file(text: &str) -> (TempDir, String) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("tidings.toml");
+    fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    (dir, path)
+}
+
+#[test]
+fn the_printed_default_file_is_valid() {
+    let (code, printed, errors) = run(&["config"], &[]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(printed.contains("[announce]\n") && printed.contains("\ninterval = 1800\n"), "{printed}");
+    assert!(printed.contains("\n#data_dir = \"/var/lib/tidings\"\n"), "{printed}");
+    let (_dir, path) = file(&printed);
+    assert_eq!(run(&["config", "check", &path], &[]), (0, format!("{path} is valid\n"), String::new()));
+}
+
+#[test]
+fn a_check_remarks_on_odd_values_and_looks_at_the_file_alone() {
+    let (_dir, path) = file("[announce]\ninterval = 60\nmin_interval = 30\n");
+    let remark = "note: announce.interval is 60 s, and clients expect 300 to 10800 s\n";
+    assert_eq!(
+        run(&["config", "check", &path], &[("TIDINGS_ANNOUNCE__INTERVAL", "0")]),
+        (0, format!("{path} is valid\n{remark}"), String::new())
+    );
+}
+
+#[test]
+fn a_faulty_file_is_told_with_its_line_and_exit_code_2() {
+    let (_dir, path) = file("[announce]\nintervall = 60\n");
+    let sentence = format!("error: {path}:2: there is no key announce.intervall: did you mean announce.interval?\n");
+    for arguments in [&["config", "check", &path][..], &["serve", "--config", &path], &["--config", &path]] {
+        assert_eq!(run(arguments, &[]), (2, String::new(), sentence.clone()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_faulty_flag_or_variable_is_told_by_name() {
+    for arguments in [&["--set", "limits.peers=0"][..], &["serve", "--set", "limits.peers=0"]] {
+        assert_eq!(
+            run(arguments, &[]),
+            (
+                2,
+                String::new(),
+                "error: --set limits.peers=0: limits.peers cannot be 0: set it to 1 to 1000000000\n".into()
+            )
+        );
+    }
+    assert_eq!(run(&["serve"], &[("TIDINGS_OPS_LISTEN", "off")]), (
+        2,
+        String::new(),
+        "error: TIDINGS_OPS_LISTEN: this environment variable names no setting: did you mean TIDINGS_OPS__LISTEN?\n".into()
+    ));
+}
+
+#[test]
+fn a_missing_file_is_told() {
+    let (code, _, errors) = run(&["--config", "/nonexistent/tidings.toml"], &[]);
+    assert_eq!(code, 2);
+    assert!(errors.starts_with("error: /nonexistent/tidings.toml: cannot read the settings file"), "{errors}");
+    assert_eq!(errors.lines().count(), 1);
+}
+
+#[test]
+fn help_teaches_and_wrong_usage_is_exit_code_2() {
+    for arguments in [&["--help"][..], &["serve", "--help"], &["config", "--help"]] {
+        let (code, help, _) = run(arguments, &[]);
+        assert_eq!(code, 0);
+        assert!(help.contains("Examples:"), "{arguments:?} prints no examples");
+    }
+    let (code, version, _) = run(&["--version"], &[]);
+    assert_eq!((code, version), (0, format!("tidings {}\n", env!("CARGO_PKG_VERSION"))));
+    for arguments in [&["sevre"][..], &["--no-such-flag"], &["config", "check"]] {
+        let (code, output, errors) = run(arguments, &[]);
+        assert_eq!((code, output.as_str()), (2, ""), "{arguments:?}");
+        assert!(!errors.is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_stops_early_is_no_failure() {
+    let mut child =
+        Command::new(env!("CARGO_BIN_EXE_tidings")).arg("config").env_clear().stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
