@@ -1,9 +1,17 @@
 //! `tidings serve`, and plain `tidings`.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::Failure;
+use anyhow::Context;
+use tokio::runtime::Builder;
+use tokio::signal::{self, unix::SignalKind};
+
+use super::{Failure, print};
+use crate::clock::SystemClock;
 use crate::config::{self, Settings};
+use crate::node::{Addrs, Node};
 
 /// Serve announces until Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -35,6 +43,69 @@ impl Args {
     }
 }
 
-fn serve(_settings: Settings) -> Result<(), Failure> {
-    Err(anyhow::anyhow!("serving is not built yet").into())
+fn serve(settings: Settings) -> Result<(), Failure> {
+    let control = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control runtime")?;
+    control.block_on(async {
+        // Before anything that a signal should stop in good order.
+        let mut signals = Signals::new().context("cannot listen for signals")?;
+        let node = Node::start(settings, Arc::new(SystemClock::start())).await.map_err(|error| {
+            let settings = error.is_settings();
+            let error = anyhow::Error::new(error);
+            if settings { Failure::Settings(error) } else { Failure::Run(error) }
+        })?;
+        print(&greeting(node.addrs()))?;
+        loop {
+            match signals.next().await {
+                Signal::Reload => match node.reload() {
+                    Ok(()) => tracing::info!("reloaded"),
+                    Err(error) => tracing::error!(%error, "not reloaded, the former state stays"),
+                },
+                Signal::Stop => break,
+            }
+        }
+        node.stop().await;
+        Ok(())
+    })
+}
+
+enum Signal {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: signal::unix::Signal,
+    interrupt: signal::unix::Signal,
+    terminate: signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let [hangup, interrupt, terminate] =
+            [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()].map(signal::unix::signal);
+        Ok(Self { hangup: hangup?, interrupt: interrupt?, terminate: terminate? })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+        }
+    }
+}
+
+/// What a person wants to know who has just started a tracker.
+fn greeting(addrs: &Addrs) -> String {
+    let mut text = String::from("Tidings is up.\n");
+    let lines = addrs.udp.iter().map(|addr| ("udp", addr)).chain(addrs.http.iter().map(|addr| ("http", addr)));
+    for (scheme, addr) in lines {
+        text += &format!("  announce  {scheme}://{addr}/announce\n");
+    }
+    text
 }

@@ -84,7 +84,12 @@ impl UdpFrontend {
     ///
     /// # Errors
     /// When the socket cannot tell its address.
-    pub fn new(context: Arc<UdpContext>, sockets: Arc<[UdpSocket]>, at: usize, outbox: Arc<Outbox>) -> io::Result<Self> {
+    pub fn new(
+        context: Arc<UdpContext>,
+        sockets: Arc<[UdpSocket]>,
+        at: usize,
+        outbox: Arc<Outbox>,
+    ) -> io::Result<Self> {
         let local = sockets[at].local_addr()?;
         let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
         let receiver = Receiver::new(BATCH, MAX_REQUEST, local.ip().is_unspecified());
@@ -104,7 +109,11 @@ impl UdpFrontend {
             // for readiness, which under load is there already.
             loop {
                 match self.receiver.receive(self.sockets[self.at].as_fd()) {
-                    Ok(count) => self.round(count).await,
+                    Ok(count) => {
+                        self.take(count);
+                        yield_to_owners().await;
+                        self.outbox.flush();
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     // An ICMP error that an earlier reply brought back, or a signal.
                     Err(_) => yield_to_owners().await,
@@ -114,7 +123,8 @@ impl UdpFrontend {
         }
     }
 
-    async fn round(&mut self, count: usize) {
+    /// Answers what it can of the datagrams just received and hands the rest to the owners.
+    fn take(&mut self, count: usize) {
         let now = self.context.clock.now();
         let mut counts = BatchCounts::default();
         let owners = self.context.router.owners().load();
@@ -135,8 +145,6 @@ impl UdpFrontend {
         }
         drop(owners);
         self.context.metrics[self.family as usize].add(&counts);
-        yield_to_owners().await;
-        self.outbox.flush();
     }
 
     /// Answers one datagram or puts it with its owner's announces.

@@ -1,0 +1,101 @@
+//! The announce sockets: for each thread one at every address.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use super::Addrs;
+use crate::config;
+use crate::net::bind;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {transport} {addr}: {}", reason(error, key))]
+pub struct BindError {
+    /// `UDP` or `TCP`.
+    pub transport: &'static str,
+    /// The address.
+    pub addr: SocketAddr,
+    /// The settings key that names it.
+    pub key: &'static str,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+fn reason(error: &io::Error, key: &str) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("the port is in use; stop the other program or choose another port in {key}")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("this host has no such address; change {key}"),
+        io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges; choose another port in {key}"),
+        _ => format!("{error}; change {key}"),
+    }
+}
+
+/// The sockets of all threads.
+pub struct Sockets {
+    /// Where they listen.
+    pub addrs: Addrs,
+    /// Those of each thread, in the order of `addrs`.
+    pub of_threads: Vec<ThreadSockets>,
+}
+
+/// The sockets of one thread.
+#[derive(Default)]
+pub struct ThreadSockets {
+    /// UDP announces.
+    pub udp: Vec<UdpSocket>,
+    /// HTTP announces.
+    pub http: Vec<TcpListener>,
+}
+
+impl Sockets {
+    /// Binds all addresses for this many threads.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(settings: &config::Announce, threads: usize) -> Result<Self, BindError> {
+        let mut of_threads: Vec<_> = (0..threads).map(|_| ThreadSockets::default()).collect();
+        let mut addrs = Addrs::default();
+        for &addr in &settings.udp {
+            let failed = |error| BindError { transport: "UDP", addr, key: "announce.udp", error };
+            // Sockets that share a port would share it with another tracker's, too: this one, bound and closed again,
+            // finds out whether there is any.
+            let addr = bind::udp(addr, false).and_then(|socket| socket.local_addr()).map_err(failed)?;
+            addrs.udp.push(addr);
+            for thread in &mut of_threads {
+                thread.udp.push(bind::udp(addr, true).map_err(failed)?);
+            }
+        }
+        for &addr in &settings.http {
+            let failed = |error| BindError { transport: "TCP", addr, key: "announce.http", error };
+            let addr = bind::tcp(addr, false).and_then(|socket| socket.local_addr()).map_err(failed)?;
+            addrs.http.push(addr);
+            for thread in &mut of_threads {
+                thread.http.push(bind::tcp(addr, true).map_err(failed)?);
+            }
+        }
+        Ok(Self { addrs, of_threads })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_told_even_though_threads_share_ports() {
+        let settings = config::Announce {
+            udp: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()],
+            http: vec!["127.0.0.1:0".parse().unwrap()],
+            ..Default::default()
+        };
+        let sockets = Sockets::bind(&settings, 3).unwrap();
+        assert_eq!(sockets.of_threads.len(), 3);
+        for (udp, http) in [(sockets.addrs.udp.clone(), vec![]), (vec![], sockets.addrs.http.clone())] {
+            let again = config::Announce { udp, http, ..Default::default() };
+            let error = Sockets::bind(&again, 1).err().unwrap().to_string();
+            assert!(error.contains("the port is in use") && error.contains("announce."), "{error}");
+        }
+    }
+}

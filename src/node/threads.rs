@@ -1,0 +1,110 @@
+//! Thread per core: each runs a current-thread runtime with its own sockets, frontends and owners.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::sockets::Sockets;
+use crate::frontend::udp::{UdpContext, UdpFrontend};
+use crate::net::outbox::Outbox;
+use crate::partition::{Message, Place};
+
+/// The serving threads of a node.
+pub struct Threads {
+    threads: Vec<Thread>,
+    stop: watch::Sender<bool>,
+}
+
+struct Thread {
+    handle: JoinHandle<()>,
+    runtime: Handle,
+    outbox: Arc<Outbox>,
+    udp: Arc<[UdpSocket]>,
+}
+
+impl Threads {
+    /// Starts one thread for each set of sockets. They serve nothing yet.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or what its runtime needs.
+    pub fn start(sockets: Sockets) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let mut threads = Vec::new();
+        for (number, sockets) in sockets.of_threads.into_iter().enumerate() {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let handle = runtime.handle().clone();
+            let mut stopped = stopped.clone();
+            let name = format!("serve-{number}");
+            let thread = std::thread::Builder::new().name(name).spawn(move || {
+                // Either the word to stop, or the end of the node.
+                let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
+            })?;
+            let udp: Arc<[UdpSocket]> = sockets.udp.into();
+            let outbox = Arc::new(Outbox::new(udp.clone()));
+            threads.push(Thread { handle: thread, runtime: handle, outbox, udp });
+        }
+        Ok(Self { threads, stop })
+    }
+
+    /// The threads, as places for owners.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.threads.iter().map(|thread| Place { runtime: thread.runtime.clone(), outbox: thread.outbox.clone() })
+    }
+
+    /// The outboxes of all threads.
+    pub fn outboxes(&self) -> impl Iterator<Item = &Arc<Outbox>> {
+        self.threads.iter().map(|thread| &thread.outbox)
+    }
+
+    /// Starts the frontends, and the ticks of the owners, which have to be there.
+    ///
+    /// # Errors
+    /// When a socket cannot tell its address.
+    pub fn serve(&self, udp: &Arc<UdpContext>, tick: Duration) -> io::Result<()> {
+        for (number, thread) in self.threads.iter().enumerate() {
+            for at in 0..thread.udp.len() {
+                let frontend = UdpFrontend::new(udp.clone(), thread.udp.clone(), at, thread.outbox.clone())?;
+                thread.runtime.spawn(async move {
+                    if let Err(error) = frontend.run().await {
+                        tracing::error!(%error, "a UDP socket cannot be polled any more");
+                    }
+                });
+            }
+            let outbox = thread.outbox.clone();
+            thread.runtime.spawn(async move {
+                loop {
+                    outbox.written().await;
+                    outbox.flush();
+                }
+            });
+            let (owners, threads) = (udp.router.owners().clone(), self.threads.len());
+            thread.runtime.spawn(async move {
+                let mut ticks = interval(tick);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                loop {
+                    ticks.tick().await;
+                    for owner in owners.load().iter().skip(number).step_by(threads) {
+                        // An owner that is at its limit has no time to sweep.
+                        let _ = owner.send(Message::Tick);
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends the threads.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        for thread in self.threads {
+            // A thread that panicked has been reported by the panic hook.
+            let _ = thread.handle.join();
+        }
+    }
+}
