@@ -67,14 +67,6 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Entries held.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Table(table) => table.len as usize,
-            Self::Split(split) => split.len as usize,
-        }
-    }
-
     /// Finds the position with this hash for which `is` holds.
     pub fn find(&self, hash: u64, is: impl FnMut(usize) -> bool) -> Option<usize> {
         let (mut node, mut level) = (self, 0);
@@ -269,6 +261,12 @@ mod tests {
         ((position * 0x9E37_79B9) & 0xC000_0007) << 32 | (position % 3) << 24
     }
 
+    fn len(index: &Index) -> usize {
+        let mut len = 0;
+        index.for_each(&mut |_| len += 1);
+        len
+    }
+
     proptest! {
         #[test]
         fn it_does_what_a_map_does(steps in prop::collection::vec((any::<bool>(), 0usize..300), 0..600)) {
@@ -282,7 +280,7 @@ mod tests {
                 } else if !add && model.remove(&position).is_some() {
                     index.remove(hash, position, hash_of);
                 }
-                prop_assert_eq!(index.len(), model.len());
+                prop_assert_eq!(len(&index), model.len());
             }
             for position in 0..300 {
                 let found = index.find(hash_of(position), |at| at == position);
@@ -303,17 +301,47 @@ mod tests {
     }
 
     #[test]
-    fn it_shrinks_when_emptied() {
-        let spread = |position: usize| (position as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    fn it_is_compact_at_every_size_and_shrinks_when_emptied() {
+        let spread = |position: usize| (position as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut index = Index::default();
-        for position in 0..10_000 {
+        for position in 0..100_000 {
             index.insert(spread(position), position, spread);
+            if position > 1_000 && position % 101 == 0 {
+                assert!(index.heap_bytes() <= position * 8, "{} bytes for {position}", index.heap_bytes());
+            }
         }
-        let full = index.heap_bytes();
-        assert!(full <= 10_000 * 8);
-        for position in 0..10_000 {
+        assert!((0..100_000).all(|position| index.find(spread(position), |at| at == position) == Some(position)));
+        for position in (0..100_000).rev() {
             index.remove(spread(position), position, spread);
+            if position > 1_000 && position % 101 == 0 {
+                assert!(index.heap_bytes() <= position * 10, "{} bytes for {position}", index.heap_bytes());
+                assert_eq!(len(&index), position);
+            }
         }
-        assert!(index.heap_bytes() < full / 50);
+        assert!(index.heap_bytes() < 1_000);
+    }
+
+    #[test]
+    fn hashes_that_no_split_can_tell_apart_still_work() {
+        let same = |_: usize| 0xDEAD_BEEF_0BAD_CAFE;
+        let mut index = Index::default();
+        let size = MAX_TABLE + 300;
+        for position in 0..size {
+            index.insert(same(position), position, same);
+        }
+        for position in [0, 1, MAX_TABLE - 1, MAX_TABLE, size - 1] {
+            assert_eq!(index.find(same(position), |at| at == position), Some(position));
+        }
+        index.remove(same(5), 5, same);
+        assert_eq!(index.find(same(5), |at| at == 5), None);
+        assert_eq!(len(&index), size - 1);
+    }
+
+    #[test]
+    fn the_last_position_is_no_empty_entry() {
+        let ones = |_: usize| u64::MAX;
+        let mut index = Index::default();
+        index.insert(u64::MAX, MAX_POSITIONS - 1, ones);
+        assert_eq!(index.find(u64::MAX, |_| true), Some(MAX_POSITIONS - 1));
     }
 }
