@@ -182,7 +182,7 @@ impl<F: AddressFamily> Peers<F> {
             |record: &&Record<F>| record.key != asker && !record.expired(now, ttl) && useful(role, record.role());
         let others = self.records().iter().filter(of_use);
         let count = others.clone().count();
-        let start = (random >> 32) * count as u64 >> 32;
+        let start = ((random >> 32) * count as u64) >> 32;
         let chosen = others.cycle().skip(start as usize).take(want.min(count));
         chosen.for_each(|record| out.extend_from_slice(record.key.as_ref()));
     }

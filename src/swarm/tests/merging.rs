@@ -58,7 +58,7 @@ fn same(a: Record<V4>, b: Record<V4>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_merge_of_records_is_commutative_associative_and_idempotent(

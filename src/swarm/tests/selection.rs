@@ -75,7 +75,10 @@ fn expired_peers_are_not_returned_even_before_the_sweep() {
         assert_eq!(tracker.leecher(0, 1_000).1.len(), size.min(50) as usize, "alive to the last second");
         tracker.now += 1;
         assert_eq!(tracker.leecher(0, 1_001).1, [key::<V4>(1_000)]);
-        tracker.sweep_all();
+        if size > 20 {
+            // The counts of a large swarm lag until the sweep; those of a small one never do.
+            tracker.sweep_all();
+        }
         assert_eq!(tracker.counts(0).leechers, 2);
     }
 }
