@@ -1,13 +1,11 @@
-//! The layout of swarms with more than two peers.
+//! The layout of large swarms.
 
 use super::Counts;
 use super::hash::KeyedHash;
 use super::index::Index;
+use super::peers::push;
 use super::record::{AddressFamily, Record, Second};
 use super::stamp::Role;
-
-/// From this size on a scan for a peer's key costs more than an index of 5 to 8 bytes a peer.
-const INDEXED: usize = 32;
 
 /// Records in one dense array, ordered by class: leechers, then uploaders (seeders and partial seeds), then tombstones.
 /// So a random choice within a class is a random window, and counting is reading the borders. A peer that changes its
@@ -19,7 +17,7 @@ pub struct Many<F: AddressFamily> {
     lengths: [u32; 3],
     /// Partial seeds among the uploaders.
     partial_seeds: u32,
-    /// Key to position; empty for small swarms.
+    /// Key to position.
     index: Index,
 }
 
@@ -32,21 +30,17 @@ fn class(role: Role) -> usize {
 }
 
 impl<F: AddressFamily> Many<F> {
-    /// Takes over the records of a small swarm, which are in no order.
-    pub fn from_few(few: &[Record<F>]) -> Self {
-        let mut many = Self {
-            records: Vec::with_capacity(few.len() + 2),
-            lengths: [0; 3],
-            partial_seeds: 0,
-            index: Index::default(),
-        };
-        many.records.extend_from_slice(few);
-        many.records.sort_by_key(|record| class(record.role()));
-        for record in few {
-            many.lengths[class(record.role())] += 1;
-            many.partial_seeds += u32::from(record.role() == Role::PartialSeed);
+    /// Takes over the records of a smaller swarm, which are in no order.
+    pub fn new(mut records: Vec<Record<F>>, hash: &KeyedHash) -> Self {
+        records.sort_by_key(|record| class(record.role()));
+        let (mut lengths, mut partial_seeds, mut index) = ([0; 3], 0, Index::default());
+        let hash_of = |at: usize| hash.hash(records[at].key.as_ref());
+        for (at, record) in records.iter().enumerate() {
+            lengths[class(record.role())] += 1;
+            partial_seeds += u32::from(record.role() == Role::PartialSeed);
+            index.insert(hash_of(at), at, hash_of);
         }
-        many
+        Self { records, lengths, partial_seeds, index }
     }
 
     /// All records, tombstones included.
@@ -69,19 +63,11 @@ impl<F: AddressFamily> Many<F> {
             self.reclass(at, class(old), to, hash);
             return;
         }
-        if self.records.len() == self.records.capacity() {
-            // By an eighth: in a swarm of a million a doubling would waste as much as it holds.
-            self.records.reserve_exact((self.records.len() / 8).max(2));
-        }
         let at = self.records.len();
-        self.records.push(record);
+        push(&mut self.records, record);
         self.lengths[2] += 1;
-        if self.index.len() > 0 {
-            let records = &self.records;
-            self.index.insert(hash.hash(record.key.as_ref()), at, |at| hash.hash(records[at].key.as_ref()));
-        } else if self.records.len() > INDEXED {
-            self.build_index(hash);
-        }
+        let records = &self.records;
+        self.index.insert(hash.hash(record.key.as_ref()), at, |at| hash.hash(records[at].key.as_ref()));
         self.reclass(at, 2, to, hash);
     }
 
@@ -166,11 +152,7 @@ impl<F: AddressFamily> Many<F> {
     }
 
     fn find(&self, key: F::Key, hash: &KeyedHash) -> Option<usize> {
-        if self.index.len() > 0 {
-            self.index.find(hash.hash(key.as_ref()), |at| self.records[at].key == key)
-        } else {
-            self.records.iter().position(|record| record.key == key)
-        }
+        self.index.find(hash.hash(key.as_ref()), |at| self.records[at].key == key)
     }
 
     /// Moves the record at `at` from one class to another, one border at a time.
@@ -196,14 +178,12 @@ impl<F: AddressFamily> Many<F> {
         if a == b {
             return;
         }
-        if self.index.len() > 0 {
-            let [a_hash, b_hash] = [a, b].map(|at| hash.hash(self.records[at].key.as_ref()));
-            // By way of a position that no record has, as the two hashes may be the same.
-            let aside = self.records.len();
-            self.index.relocate(a_hash, a, aside);
-            self.index.relocate(b_hash, b, a);
-            self.index.relocate(a_hash, aside, b);
-        }
+        let [a_hash, b_hash] = [a, b].map(|at| hash.hash(self.records[at].key.as_ref()));
+        // By way of a position that no record has, as the two hashes may be the same.
+        let aside = self.records.len();
+        self.index.relocate(a_hash, a, aside);
+        self.index.relocate(b_hash, b, a);
+        self.index.relocate(a_hash, aside, b);
         self.records.swap(a, b);
     }
 
@@ -213,29 +193,18 @@ impl<F: AddressFamily> Many<F> {
         self.reclass(at, class(role), 2, hash);
         let at = if class(role) == 2 { at } else { (self.lengths[0] + self.lengths[1]) as usize };
         self.swap(at, self.records.len() - 1, hash);
-        if self.index.len() > 0 {
-            let records = &self.records;
-            let last = records.len() - 1;
-            self.index.remove(hash.hash(records[last].key.as_ref()), last, |at| hash.hash(records[at].key.as_ref()));
-        }
+        let records = &self.records;
+        let last = records.len() - 1;
+        self.index.remove(hash.hash(records[last].key.as_ref()), last, |at| hash.hash(records[at].key.as_ref()));
         self.records.pop();
         self.lengths[2] -= 1;
-    }
-
-    fn build_index(&mut self, hash: &KeyedHash) {
-        let records = &self.records;
-        let hash_of = |at: usize| hash.hash(records[at].key.as_ref());
-        (0..records.len()).for_each(|at| self.index.insert(hash_of(at), at, hash_of));
     }
 
     /// Gives memory back after an expiry pass.
     fn tighten(&mut self) {
         let len = self.records.len();
-        if self.records.capacity() > len + len / 4 + 4 {
-            self.records.shrink_to(len + len / 8 + 2);
-        }
-        if len <= INDEXED / 2 {
-            self.index = Index::default();
+        if self.records.capacity() > len + len / 8 + 2 {
+            self.records.shrink_to(len + len / 16);
         }
     }
 }

@@ -11,6 +11,8 @@ mod record;
 mod slab;
 mod stamp;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use announce::{Announce, AnnounceReply, Counts, Event, PeerList};
 pub use hash::KeyedHash;

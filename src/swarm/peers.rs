@@ -1,5 +1,6 @@
-//! The peers of one swarm, in one family. Most swarms have one or two peers and some have a million, so there are two
-//! layouts: [`Peers::Few`] lies inside the swarm's slot, [`Peers::Many`] on the heap.
+//! The peers of one swarm, in one family. Most swarms have one or two peers and some have a million, so there are three
+//! layouts: [`Peers::Few`] lies inside the swarm's slot, [`Peers::Several`] is an array that is scanned, and
+//! [`Peers::Many`] is sorted and indexed.
 
 use super::Counts;
 use super::hash::KeyedHash;
@@ -9,6 +10,8 @@ use super::stamp::Role;
 
 /// Peers that fit into a swarm's slot, which with them is 64 bytes for IPv4: one cache line.
 const FEW: usize = 2;
+/// From this size on a scan costs more than an index of 5 to 9 bytes a peer.
+const SEVERAL: usize = 32;
 
 /// The records of a swarm, tombstones included.
 #[derive(Debug)]
@@ -17,9 +20,11 @@ pub enum Peers<F: AddressFamily> {
     Few {
         /// The records, in no order.
         records: [Record<F>; FEW],
-        /// How many of them are in use: at least one.
+        /// How many of them are in use.
         len: u8,
     },
+    /// Up to [`SEVERAL`] records, in no order.
+    Several(Vec<Record<F>>),
     /// Any number.
     Many(Box<Many<F>>),
 }
@@ -34,40 +39,65 @@ impl<F: AddressFamily> Peers<F> {
     pub fn records(&self) -> &[Record<F>] {
         match self {
             Self::Few { records, len } => &records[..usize::from(*len)],
+            Self::Several(records) => records,
             Self::Many(many) => many.records(),
         }
+    }
+
+    /// Whether all records can be looked at within one announce.
+    pub fn is_small(&self) -> bool {
+        !matches!(self, Self::Many(_))
     }
 
     /// The record of one peer.
     pub fn get(&self, key: F::Key, hash: &KeyedHash) -> Option<Record<F>> {
         match self {
-            Self::Few { .. } => self.records().iter().find(|record| record.key == key).copied(),
             Self::Many(many) => many.get(key, hash),
+            _ => self.records().iter().find(|record| record.key == key).copied(),
         }
     }
 
     /// Adds a record, or puts it in place of the one with its key.
     pub fn put(&mut self, record: Record<F>, hash: &KeyedHash) {
+        let small = match self {
+            Self::Few { records, len } => &mut records[..usize::from(*len)],
+            Self::Several(records) => records,
+            Self::Many(many) => return many.put(record, hash),
+        };
+        match small.iter_mut().find(|old| old.key == record.key) {
+            Some(old) => *old = record,
+            None => self.add(record, hash),
+        }
+    }
+
+    /// Adds a record whose key a small swarm does not have.
+    fn add(&mut self, record: Record<F>, hash: &KeyedHash) {
         match self {
-            Self::Few { records, len } => {
-                let used = usize::from(*len);
-                if let Some(old) = records[..used].iter_mut().find(|old| old.key == record.key) {
-                    *old = record;
-                } else if used < FEW {
-                    records[used] = record;
-                    *len += 1;
-                } else {
-                    let mut many = Many::from_few(records);
-                    many.put(record, hash);
-                    *self = Self::Many(Box::new(many));
-                }
+            Self::Few { records, len } if usize::from(*len) < FEW => {
+                records[usize::from(*len)] = record;
+                *len += 1;
+            }
+            Self::Few { records, .. } => {
+                let mut several = Vec::with_capacity(2 * FEW);
+                several.extend_from_slice(records);
+                several.push(record);
+                *self = Self::Several(several);
+            }
+            Self::Several(records) if records.len() < SEVERAL => {
+                push(records, record);
+            }
+            Self::Several(records) => {
+                let mut many = Many::new(std::mem::take(records), hash);
+                many.put(record, hash);
+                *self = Self::Many(Box::new(many));
             }
             Self::Many(many) => many.put(record, hash),
         }
     }
 
     /// Removes expired records, tombstones included, among those below position `from`, and looks at `budget` of them
-    /// at the most. Calls `gone` for each. Returns the position to go on from: 0 when done.
+    /// at the most; a small swarm is always looked at as a whole. Calls `gone` for each. Returns the position to go on
+    /// from: 0 when done.
     pub fn expire(
         &mut self,
         from: usize,
@@ -77,53 +107,60 @@ impl<F: AddressFamily> Peers<F> {
         hash: &KeyedHash,
         mut gone: impl FnMut(Role),
     ) -> usize {
+        let mut keep = |record: &Record<F>| {
+            let expired = record.expired(now, ttl);
+            if expired {
+                gone(record.role());
+            }
+            !expired
+        };
         match self {
             Self::Few { records, len } => {
                 let mut kept = 0;
                 for at in 0..usize::from(*len) {
-                    if records[at].expired(now, ttl) {
-                        gone(records[at].role());
-                    } else {
+                    if keep(&records[at]) {
                         records[kept] = records[at];
                         kept += 1;
                     }
                 }
                 *len = kept as u8;
-                0
+            }
+            Self::Several(records) => {
+                records.retain(keep);
+                if let Some(few) = few(records) {
+                    *self = few;
+                }
             }
             Self::Many(many) => {
                 let next = many.expire(from, budget, now, ttl, hash, gone);
-                if let &[first, ref rest @ ..] = many.records()
-                    && rest.len() < FEW
-                    && next == 0
-                {
-                    *self = Self::Few { records: [first, *rest.first().unwrap_or(&first)], len: 1 + rest.len() as u8 };
+                // Half of what made it large, lest it go to and fro.
+                if next == 0 && many.records().len() <= SEVERAL / 2 {
+                    *self = few(many.records()).unwrap_or_else(|| Self::Several(many.records().to_vec()));
                 }
-                next
+                return next;
             }
         }
+        0
     }
 
     /// How many there are of each role. `completed` is not known here.
     pub fn counts(&self) -> Counts {
-        match self {
-            Self::Few { .. } => {
-                let mut counts = Counts::default();
-                for record in self.records() {
-                    match record.role() {
-                        Role::Leecher => counts.leechers += 1,
-                        Role::PartialSeed => {
-                            counts.leechers += 1;
-                            counts.partial_seeds += 1;
-                        }
-                        Role::Seeder => counts.seeders += 1,
-                        Role::Stopped => {}
-                    }
-                }
-                counts
-            }
-            Self::Many(many) => many.counts(),
+        if let Self::Many(many) = self {
+            return many.counts();
         }
+        let mut counts = Counts::default();
+        for record in self.records() {
+            match record.role() {
+                Role::Leecher => counts.leechers += 1,
+                Role::PartialSeed => {
+                    counts.leechers += 1;
+                    counts.partial_seeds += 1;
+                }
+                Role::Seeder => counts.seeders += 1,
+                Role::Stopped => {}
+            }
+        }
+        counts
     }
 
     /// Appends up to `want` living peers other than `asker` to `out` in compact form. An asker that only uploads is
@@ -138,24 +175,42 @@ impl<F: AddressFamily> Peers<F> {
         random: u64,
         out: &mut Vec<u8>,
     ) {
-        match self {
-            Self::Few { .. } => {
-                let others = self
-                    .records()
-                    .iter()
-                    .filter(|record| record.key != asker && !record.expired(now, ttl) && useful(role, record.role()));
-                others.take(want).for_each(|record| out.extend_from_slice(record.key.as_ref()));
-            }
-            Self::Many(many) => many.select(asker, role, want, now, ttl, random, out),
+        if let Self::Many(many) = self {
+            return many.select(asker, role, want, now, ttl, random, out);
         }
+        let of_use =
+            |record: &&Record<F>| record.key != asker && !record.expired(now, ttl) && useful(role, record.role());
+        let others = self.records().iter().filter(of_use);
+        let count = others.clone().count();
+        let start = ((random >> 32) * count as u64) >> 32;
+        let chosen = others.cycle().skip(start as usize).take(want.min(count));
+        chosen.for_each(|record| out.extend_from_slice(record.key.as_ref()));
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Few { .. } => 0,
+            Self::Several(records) => records.capacity() * size_of::<Record<F>>(),
             Self::Many(many) => size_of::<Many<F>>() + many.heap_bytes(),
         }
+    }
+}
+
+/// Appends to an array that grows by an eighth: in a swarm of a million a doubling would waste as much as it holds.
+pub fn push<F: AddressFamily>(records: &mut Vec<Record<F>>, record: Record<F>) {
+    if records.len() == records.capacity() {
+        records.reserve_exact((records.len() / 8).max(2));
+    }
+    records.push(record);
+}
+
+/// The smallest layout, for one or two records.
+fn few<F: AddressFamily>(records: &[Record<F>]) -> Option<Peers<F>> {
+    match *records {
+        [one] => Some(Peers::one(one)),
+        [one, two] => Some(Peers::Few { records: [one, two], len: 2 }),
+        _ => None,
     }
 }
 

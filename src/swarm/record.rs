@@ -85,9 +85,14 @@ impl Second {
         Self(seconds as u16)
     }
 
-    /// Seconds from `self` to `now`.
+    /// How far ahead a reading may be. Two threads read the clock at different times, so one may hand the other a
+    /// record that was made "later" than its own present.
+    const MAX_AHEAD: u16 = 60;
+
+    /// Seconds from `self` to `now`; 0 when `self` is up to a minute after it.
     pub fn age(self, now: Self) -> u16 {
-        now.0.wrapping_sub(self.0)
+        let age = now.0.wrapping_sub(self.0);
+        if age > u16::MAX - Self::MAX_AHEAD { 0 } else { age }
     }
 
     /// The reading that is `age` seconds old at `self`.
@@ -156,5 +161,11 @@ mod tests {
         let seen = Second::new(65_530);
         assert_eq!(seen.age(Second::new(65_536 + 20)), 26);
         assert_eq!(Second::new(3).minus(10).age(Second::new(3)), 10);
+    }
+
+    #[test]
+    fn a_record_from_a_thread_whose_clock_is_a_second_ahead_is_young() {
+        assert_eq!(Second::new(101).age(Second::new(100)), 0);
+        assert_eq!(Second::new(65_540).age(Second::new(65_530)), 0);
     }
 }

@@ -76,6 +76,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
         #[test]
         fn it_does_what_a_vector_does(steps in prop::collection::vec(prop::option::of(any::<prop::sample::Index>()), 0..4_000)) {
             let (mut slab, mut model) = (Slab::default(), Vec::new());

@@ -147,19 +147,15 @@ impl<F: AddressFamily> Store<F> {
         }
         let known = at.and_then(|at| self.swarms[at].peers.get(key, &self.hash));
         let alive = known.filter(|record| !record.expired(now, self.ttl) && record.role() != Role::Stopped);
-        if role == Role::Stopped && alive.is_none() {
+        if role == Role::Stopped && alive.is_none() || known.is_none() && !self.admits(at) {
             return Outcome { counts: at.map(|at| self.counts_at(at)).unwrap_or_default(), role, at, key };
         }
         let counted = alive.is_some_and(|old| old.stamp.counted());
         let completes = role == Role::Seeder && !counted && alive.is_some_and(|old| old.role() != Role::Seeder);
         let record = Record { stamp: Stamp::new(time, role, counted || completes), seen: now, key };
         let at = self.put(hash, announce.info_hash, at, known, record);
-        let mut counts = Counts::default();
-        if let Some(at) = at {
-            self.swarms[at].completed = self.swarms[at].completed.saturating_add(completes.into());
-            counts = self.counts_at(at);
-        }
-        Outcome { counts, role, at, key }
+        self.swarms[at].completed = self.swarms[at].completed.saturating_add(completes.into());
+        Outcome { counts: self.counts_at(at), role, at: Some(at), key }
     }
 
     /// Appends up to `want` peers for the one whose announce had this outcome, in compact form. Nothing for one that
@@ -180,8 +176,14 @@ impl<F: AddressFamily> Store<F> {
         let hash = self.hash.info_hash(&info_hash);
         let at = self.find(hash, &info_hash);
         let known = at.and_then(|at| self.swarms[at].peers.get(record.key, &self.hash));
-        let winner = known.map_or(record, |known| known.merge(record, now));
-        self.put(hash, info_hash, at, known, winner).is_some()
+        if known.is_none() && !self.admits(at) {
+            return false;
+        }
+        // Whether the sweep has already removed an expired record must make no difference.
+        let living = known.filter(|known| !known.expired(now, self.ttl));
+        let winner = living.map_or(record, |living| living.merge(record, now));
+        self.put(hash, info_hash, at, known, winner);
+        true
     }
 
     /// Raises the completed count of a swarm that is held to what another copy of it says.
@@ -265,7 +267,7 @@ impl<F: AddressFamily> Store<F> {
 
     /// Small swarms lose their expired peers at once; large ones wait for the sweep.
     fn refresh(&mut self, at: usize, now: Second) {
-        if matches!(self.swarms[at].peers, Peers::Few { .. }) {
+        if self.swarms[at].peers.is_small() {
             self.expire(at, usize::MAX, usize::MAX, now);
         }
     }
@@ -279,8 +281,20 @@ impl<F: AddressFamily> Store<F> {
         })
     }
 
+    /// Whether the caps allow a new peer in the swarm at `at`, or in a new swarm.
+    fn admits(&mut self, at: Option<usize>) -> bool {
+        let quota = &*self.quota;
+        let room = match at {
+            Some(at) => self.swarms[at].peers.records().len() < quota.max_per_swarm,
+            None => quota.swarms.load(Relaxed) < quota.max_swarms && self.swarms.len() < MAX_POSITIONS - 1,
+        };
+        let admitted = room && quota.records.load(Relaxed) < quota.max_records;
+        self.totals.refused += u64::from(!admitted);
+        admitted
+    }
+
     /// Puts a record into the swarm at `at`, or into a new one; `known` is the record that it replaces. Returns where
-    /// the swarm is; `None` when a cap forbids to make it.
+    /// the swarm is.
     fn put(
         &mut self,
         hash: u64,
@@ -288,24 +302,16 @@ impl<F: AddressFamily> Store<F> {
         at: Option<usize>,
         known: Option<Record<F>>,
         record: Record<F>,
-    ) -> Option<usize> {
+    ) -> usize {
         let quota = &*self.quota;
-        if let Some(known) = known {
-            *self.totals.role(known.role()) -= 1;
-        } else {
-            let swarm_full = at.is_some_and(|at| self.swarms[at].peers.records().len() >= quota.max_per_swarm);
-            let too_many_swarms = at.is_none()
-                && (quota.swarms.load(Relaxed) >= quota.max_swarms || self.swarms.len() >= MAX_POSITIONS - 1);
-            if swarm_full || too_many_swarms || quota.records.load(Relaxed) >= quota.max_records {
-                self.totals.refused += 1;
-                return at;
-            }
-            quota.records.fetch_add(1, Relaxed);
+        match known {
+            Some(known) => *self.totals.role(known.role()) -= 1,
+            None => _ = quota.records.fetch_add(1, Relaxed),
         }
         *self.totals.role(record.role()) += 1;
         if let Some(at) = at {
             self.swarms[at].peers.put(record, &self.hash);
-            return Some(at);
+            return at;
         }
         quota.swarms.fetch_add(1, Relaxed);
         let at = self.swarms.len();
@@ -313,7 +319,7 @@ impl<F: AddressFamily> Store<F> {
         let partition = self.partition(hash);
         let (swarms, hash_key) = (&self.swarms, &self.hash);
         self.indexes[partition].insert(hash, at, |at| hash_key.info_hash(&swarms[at].info_hash));
-        Some(at)
+        at
     }
 
     /// Removes an empty swarm.
