@@ -3,8 +3,12 @@
 //! The layers, lowest first; none knows anything of those above it (`docs/architecture.md` is the map):
 //! [`swarm`] holds the peers, [`wire`] the formats, and so on up to the subcommands in [`cmd`].
 
+pub mod clock;
 pub mod cmd;
 pub mod config;
-mod kernel;
+pub mod frontend;
+pub mod net;
+pub mod partition;
+pub mod router;
 pub mod swarm;
 pub mod wire;

@@ -4,6 +4,6 @@ mod handle;
 mod owner;
 mod supervisor;
 
-pub use handle::{OwnerHandle, Overloaded, Owners};
+pub use handle::{Overloaded, OwnerHandle, Owners};
 pub use owner::{Common, Message, Partitions, Status, UdpAnnounce, jittered};
 pub use supervisor::{Place, Supervisor, SupervisorArguments};

@@ -128,7 +128,12 @@ impl Actor for Owner {
         Ok(State { common, outbox, status, partitions, random: SmallRng::seed_from_u64(seed) })
     }
 
-    async fn handle(&self, _: ActorRef<Message>, message: Message, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let weight = message.weight();
         let now = state.common.clock.now();
         match message {

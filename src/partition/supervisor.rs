@@ -103,7 +103,8 @@ impl SupervisorArguments {
         let supervisor = myself.get_cell();
         // Spawned by the runtime of its thread, so that its messages are handled there.
         let spawned = runtime.spawn(async move { Owner::spawn_linked(None, Owner, arguments, supervisor).await });
-        let (actor, _): (ActorRef<Message>, _) = spawned.await.map_err(|error| SpawnErr::StartupFailed(error.into()))??;
+        let (actor, _): (ActorRef<Message>, _) =
+            spawned.await.map_err(|error| SpawnErr::StartupFailed(error.into()))??;
         self.owners.set(number, &OwnerHandle::new(actor, status, self.in_flight));
         Ok(())
     }

@@ -84,7 +84,12 @@ impl UdpFrontend {
     ///
     /// # Errors
     /// When the socket cannot tell its address.
-    pub fn new(context: Arc<UdpContext>, sockets: Arc<[UdpSocket]>, at: usize, outbox: Arc<Outbox>) -> io::Result<Self> {
+    pub fn new(
+        context: Arc<UdpContext>,
+        sockets: Arc<[UdpSocket]>,
+        at: usize,
+        outbox: Arc<Outbox>,
+    ) -> io::Result<Self> {
         let local = sockets[at].local_addr()?;
         let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
         let receiver = Receiver::new(BATCH, MAX_REQUEST, local.ip().is_unspecified());
