@@ -2,4 +2,5 @@
 
 pub mod access_list;
 pub mod external;
+pub mod http;
 pub mod udp;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
 
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
@@ -18,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::frontend::access_list::{AccessList, AccessListError};
 use crate::frontend::external::External;
+use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError};
 use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::partition::{Common, Owners, Place, Supervisor, SupervisorArguments};
 use crate::router::Router;
@@ -31,6 +34,9 @@ const OWNERS_PER_THREAD: usize = 2;
 /// The time between two ticks of an owner: short, so that each has little to do.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How long the owners may take to finish when the node stops.
+const STOP: Duration = Duration::from_secs(5);
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -40,6 +46,12 @@ pub enum StartError {
     /// The access list cannot be used.
     #[error(transparent)]
     AccessList(#[from] AccessListError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The name of the proxies' header is none.
+    #[error("announce.proxy_header is not the name of a header: {0}")]
+    ProxyHeader(#[from] InvalidHeaderName),
     /// The secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -54,7 +66,7 @@ pub enum StartError {
 impl StartError {
     /// Whether changed settings can help.
     pub fn is_settings(&self) -> bool {
-        matches!(self, Self::Bind(_) | Self::AccessList(_) | Self::Secret(_))
+        !matches!(self, Self::System(_) | Self::Owners(_))
     }
 }
 
@@ -64,9 +76,11 @@ pub struct Node {
     addrs: Addrs,
     router: Router,
     udp: Arc<UdpContext>,
-    access_list: Arc<ArcSwap<AccessList>>,
+    http: Arc<HttpContext>,
     supervisor: ActorRef<crate::partition::Start>,
     threads: Threads,
+    /// Ends the background workers.
+    stop: watch::Sender<bool>,
 }
 
 /// The addresses that a node listens on, with the ports that the system chose for port 0.
@@ -119,7 +133,24 @@ impl Node {
             metrics: Default::default(),
         });
 
-        let threads = Threads::start(sockets)?;
+        let tls = match (&settings.tls.cert, &settings.tls.key) {
+            (Some(cert), Some(key)) => Some(Arc::new(Tls::load(cert, key)?)),
+            _ => None,
+        };
+        let http = Arc::new(HttpContext {
+            options: HttpOptions::new(&settings)?,
+            router: router.clone(),
+            access_list: access_list.clone(),
+            tls: tls.clone(),
+            full_scrape: settings.announce.full_scrape.then(|| {
+                let router = router.clone();
+                Box::new(move |family| router.scrape_all(family)) as Box<FullScrape>
+            }),
+            random: rand::random,
+            metrics: Arc::default(),
+        });
+
+        let mut threads = Threads::start(sockets)?;
         // Owners of neighbouring partitions live on different threads.
         let places: Vec<Place> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
         let arguments = SupervisorArguments {
@@ -130,9 +161,13 @@ impl Node {
             seed: rand::random(),
             refill: Arc::new(|_| {}),
         };
+        let stop = watch::Sender::new(false);
+        if let Some(tls) = &tls {
+            tokio::spawn(tls.clone().watch(stop.subscribe()));
+        }
         let (supervisor, _) = Supervisor::spawn(None, Supervisor, arguments).await?;
-        threads.serve(&udp, TICK)?;
-        Ok(Self { settings, addrs, router, udp, access_list, supervisor, threads })
+        threads.serve(&udp, &http, TICK)?;
+        Ok(Self { settings, addrs, router, udp, http, supervisor, threads, stop })
     }
 
     /// Where it listens.
@@ -150,18 +185,30 @@ impl Node {
         &self.udp
     }
 
-    /// Reads the access list again; requests see the new one from then on.
+    /// Reads the access list and the certificate again; requests see the new ones from then on.
     ///
     /// # Errors
-    /// When it cannot be used; the old one stays.
-    pub fn reload(&self) -> Result<(), AccessListError> {
-        self.access_list.store(Arc::new(AccessList::load(&self.settings.access_list)?));
+    /// When one of them cannot be used; the old ones stay.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let access_list = AccessList::load(&self.settings.access_list)?;
+        if let Some(tls) = &self.http.tls {
+            tls.reload()?;
+        }
+        self.http.access_list.store(Arc::new(access_list));
         Ok(())
     }
 
+    /// The HTTP frontends' context, for what it counts.
+    pub fn http(&self) -> &HttpContext {
+        &self.http
+    }
+
     /// Stops listening, lets the owners finish, and ends the threads.
-    pub async fn stop(self) {
-        self.supervisor.stop(None);
-        self.threads.stop();
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.threads.stop_frontends().await;
+        // An actor that does not stop in time ends with its thread.
+        let _ = self.supervisor.stop_and_wait(None, Some(STOP)).await;
+        self.threads.end();
     }
 }

@@ -1,7 +1,7 @@
 //! Thread per core: each runs a current-thread runtime with its own sockets, frontends and owners.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::sockets::Sockets;
+use crate::frontend::http::{self, HttpContext};
 use crate::frontend::udp::{UdpContext, UdpFrontend};
 use crate::net::outbox::Outbox;
 use crate::partition::{Message, Place};
@@ -18,7 +19,10 @@ use crate::partition::{Message, Place};
 /// The serving threads of a node.
 pub struct Threads {
     threads: Vec<Thread>,
+    /// Tells the frontends to take nothing more and to finish what they have.
     stop: watch::Sender<bool>,
+    /// Tells the threads to end.
+    end: watch::Sender<bool>,
 }
 
 struct Thread {
@@ -26,6 +30,9 @@ struct Thread {
     runtime: Handle,
     outbox: Arc<Outbox>,
     udp: Arc<[UdpSocket]>,
+    http: Vec<TcpListener>,
+    /// What has to finish before the thread ends.
+    frontends: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Threads {
@@ -34,22 +41,29 @@ impl Threads {
     /// # Errors
     /// When the system refuses a thread or what its runtime needs.
     pub fn start(sockets: Sockets) -> io::Result<Self> {
-        let (stop, stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
         let mut threads = Vec::new();
         for (number, sockets) in sockets.of_threads.into_iter().enumerate() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let handle = runtime.handle().clone();
-            let mut stopped = stopped.clone();
+            let mut ended = ended.clone();
             let name = format!("serve-{number}");
             let thread = std::thread::Builder::new().name(name).spawn(move || {
                 // Either the word to stop, or the end of the node.
-                let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
+                let _ = runtime.block_on(ended.wait_for(|end| *end));
             })?;
             let udp: Arc<[UdpSocket]> = sockets.udp.into();
             let outbox = Arc::new(Outbox::new(udp.clone()));
-            threads.push(Thread { handle: thread, runtime: handle, outbox, udp });
+            threads.push(Thread {
+                handle: thread,
+                runtime: handle,
+                outbox,
+                udp,
+                http: sockets.http,
+                frontends: Vec::new(),
+            });
         }
-        Ok(Self { threads, stop })
+        Ok(Self { threads, stop: watch::Sender::new(false), end })
     }
 
     /// The threads, as places for owners.
@@ -66,8 +80,17 @@ impl Threads {
     ///
     /// # Errors
     /// When a socket cannot tell its address.
-    pub fn serve(&self, udp: &Arc<UdpContext>, tick: Duration) -> io::Result<()> {
-        for (number, thread) in self.threads.iter().enumerate() {
+    pub fn serve(&mut self, udp: &Arc<UdpContext>, http: &Arc<HttpContext>, tick: Duration) -> io::Result<()> {
+        let count = self.threads.len();
+        for (number, thread) in self.threads.iter_mut().enumerate() {
+            for listener in thread.http.drain(..) {
+                let (context, stopped) = (http.clone(), self.stop.subscribe());
+                thread.frontends.push(thread.runtime.spawn(async move {
+                    if let Err(error) = http::serve(listener, context, stopped).await {
+                        tracing::error!(%error, "an HTTP listener cannot be polled any more");
+                    }
+                }));
+            }
             for at in 0..thread.udp.len() {
                 let frontend = UdpFrontend::new(udp.clone(), thread.udp.clone(), at, thread.outbox.clone())?;
                 thread.runtime.spawn(async move {
@@ -83,13 +106,13 @@ impl Threads {
                     outbox.flush();
                 }
             });
-            let (owners, threads) = (udp.router.owners().clone(), self.threads.len());
+            let owners = udp.router.owners().clone();
             thread.runtime.spawn(async move {
                 let mut ticks = interval(tick);
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 loop {
                     ticks.tick().await;
-                    for owner in owners.load().iter().skip(number).step_by(threads) {
+                    for owner in owners.load().iter().skip(number).step_by(count) {
                         // An owner that is at its limit has no time to sweep.
                         let _ = owner.send(Message::Tick);
                     }
@@ -99,11 +122,21 @@ impl Threads {
         Ok(())
     }
 
-    /// Ends the threads.
-    pub fn stop(self) {
+    /// Takes no more connections and lets those that are open finish.
+    pub async fn stop_frontends(&mut self) {
         self.stop.send_replace(true);
+        for thread in &mut self.threads {
+            for frontend in thread.frontends.drain(..) {
+                // One that panicked has been reported by the panic hook.
+                let _ = frontend.await;
+            }
+        }
+    }
+
+    /// Ends the threads, and whatever runs on them.
+    pub fn end(self) {
+        self.end.send_replace(true);
         for thread in self.threads {
-            // A thread that panicked has been reported by the panic hook.
             let _ = thread.handle.join();
         }
     }

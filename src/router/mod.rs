@@ -1,5 +1,7 @@
 //! From a request to its owner. One node owns every partition by itself; with others the owner may be elsewhere.
 
+mod full_scrape;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;

@@ -6,13 +6,13 @@ mod metrics;
 use std::future::poll_fn;
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 
 use arc_swap::ArcSwap;
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
 
 pub use connection_id::ConnectionIds;
 pub use metrics::{BatchCounts, Outcome, UdpMetrics};
@@ -70,15 +70,6 @@ pub struct UdpFrontend {
     scrapes: Arc<AtomicUsize>,
 }
 
-/// A socket that several tasks own.
-struct SharedFd(Arc<[UdpSocket]>, usize);
-
-impl AsRawFd for SharedFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0[self.1].as_raw_fd()
-    }
-}
-
 impl UdpFrontend {
     /// A frontend for the socket at position `at`; replies go through `outbox`.
     ///
@@ -102,13 +93,13 @@ impl UdpFrontend {
     /// # Errors
     /// When the socket cannot be polled.
     pub async fn run(mut self) -> io::Result<()> {
-        let socket = AsyncFd::new(SharedFd(self.sockets.clone(), self.at))?;
+        let socket = tokio::net::UdpSocket::from_std(self.sockets[self.at].try_clone()?)?;
         loop {
-            let mut ready = socket.readable().await?;
+            socket.readable().await?;
             // A round: drain, let the owners answer, send. Asking again after a successful round costs less than waiting
             // for readiness, which under load is there already.
             loop {
-                match self.receiver.receive(self.sockets[self.at].as_fd()) {
+                match socket.try_io(Interest::READABLE, || self.receiver.receive(socket.as_fd())) {
                     Ok(count) => {
                         self.take(count);
                         yield_to_owners().await;
@@ -119,7 +110,6 @@ impl UdpFrontend {
                     Err(_) => yield_to_owners().await,
                 }
             }
-            ready.clear_ready();
         }
     }
 

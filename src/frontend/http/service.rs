@@ -1,0 +1,239 @@
+//! What a request gets for an answer.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Version};
+
+use super::body::ReplyBody;
+use super::connection::Activity;
+use super::metrics::{Action, Outcome};
+use super::{HttpContext, ProxyHeaderError};
+use crate::router;
+use crate::swarm::{Announce, Event, Family, PeerAddr};
+use crate::wire::bencode::{self, RetryIn};
+use crate::wire::query::{AnnounceQuery, QueryError, ScrapeQuery};
+
+/// What `/` says to a person who looks.
+const WELCOME: &str = "This is a BitTorrent tracker. Put the URL of its /announce into a torrent.\n";
+/// When a client may ask again if nobody could answer (BEP 31).
+const RETRY_IN: RetryIn = RetryIn::Minutes(5);
+
+/// What all requests of a connection share.
+pub(super) struct Session {
+    context: Arc<HttpContext>,
+    peer: IpAddr,
+    behind_proxy: bool,
+    pub(super) activity: Arc<Activity>,
+}
+
+/// Why a request has no better answer than a failure.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyHeaderError),
+    #[error(transparent)]
+    Unavailable(#[from] router::Unavailable),
+    #[error("this tracker does not serve this torrent")]
+    Denied,
+    #[error("this tracker does not list all of its torrents: scrape single ones")]
+    NoFullScrape,
+    #[error("this is not the tracker's announce URL: its path is /announce")]
+    WrongPath,
+}
+
+impl Failure {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Query(_) | Self::WrongPath => Outcome::Invalid,
+            Self::Proxy(_) => Outcome::BadProxy,
+            Self::Unavailable(_) => Outcome::Unavailable,
+            Self::Denied | Self::NoFullScrape => Outcome::Denied,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(context: Arc<HttpContext>, peer: IpAddr, activity: Arc<Activity>) -> Self {
+        let peer = peer.to_canonical();
+        let behind_proxy = context.options.proxies.is_proxy(peer);
+        Self { context, peer, behind_proxy, activity }
+    }
+
+    /// Answers one request.
+    pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
+        self.activity.touch();
+        let uri = request.uri();
+        let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+        let action = match path.strip_suffix('/').unwrap_or(path) {
+            "/announce" => Action::Announce,
+            "/scrape" => Action::Scrape,
+            _ => Action::Other,
+        };
+        let mut response = match (request.method(), action) {
+            // A HEAD changes nothing, so there is no announce to apply.
+            (&Method::HEAD, Action::Announce | Action::Scrape) => {
+                self.context.metrics.count(Action::Other, Outcome::Ok);
+                text(Bytes::new())
+            }
+            (&Method::GET, Action::Announce) => {
+                self.reply(action, self.announce(query, request.headers()).await.map(ReplyBody::Whole))
+            }
+            (&Method::GET, Action::Scrape) => self.reply(action, self.scrape(query, request.headers()).await),
+            (&Method::GET | &Method::HEAD, Action::Other) => self.other(path, query),
+            _ => {
+                self.context.metrics.count(action, Outcome::Invalid);
+                let mut response = status(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                response
+            }
+        };
+        // See `request_line`: what follows a body cannot be trusted to be a request.
+        if !request.body().is_end_stream() && request.version() < Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+
+    /// A good reply as it is; a failure as a bencoded reason with status 200, because many clients show their user
+    /// nothing but "tracker error" for any other status (trap 28).
+    fn reply(&self, action: Action, result: Result<ReplyBody, Failure>) -> Response<ReplyBody> {
+        let failure = match result {
+            Ok(body) => {
+                self.context.metrics.count(action, Outcome::Ok);
+                return with_type(Response::new(body));
+            }
+            Err(failure) => failure,
+        };
+        self.context.metrics.count(action, failure.outcome());
+        let retry = matches!(failure, Failure::Unavailable(_)).then_some(RETRY_IN);
+        let mut out = Vec::with_capacity(128);
+        bencode::write_failure(&mut out, &failure.to_string(), retry);
+        text(out.into())
+    }
+
+    fn other(&self, path: &str, query: &str) -> Response<ReplyBody> {
+        let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        // People announce to the page that they found the tracker on (trap 32), or to a path of another tracker.
+        if matches!(last, "announce" | "announce.php" | "scrape" | "scrape.php") || query.contains("info_hash=") {
+            return self.reply(Action::Other, Err(Failure::WrongPath));
+        }
+        if path == "/" {
+            self.context.metrics.count(Action::Other, Outcome::Ok);
+            return text(Bytes::from_static(WELCOME.as_bytes()));
+        }
+        self.context.metrics.count(Action::Other, Outcome::Invalid);
+        status(StatusCode::NOT_FOUND, "nothing is here; the tracker is at /announce\n")
+    }
+
+    async fn announce(&self, query: &str, headers: &HeaderMap) -> Result<Bytes, Failure> {
+        let options = &self.context.options;
+        let query = AnnounceQuery::parse(query.as_bytes())?;
+        let client = options.external.of(self.client(headers)?);
+        if !self.context.access_list.load().permits(&query.info_hash) {
+            return Err(Failure::Denied);
+        }
+        let announce = Announce {
+            info_hash: query.info_hash,
+            peer: PeerAddr::new(client, query.port),
+            event: query.event,
+            seeder: query.seeder,
+            num_want: match query.event {
+                Event::Stopped => 0,
+                _ => match query.num_want {
+                    Some(number) => number.try_into().unwrap_or(u16::MAX).min(options.max_peers),
+                    None => options.default_peers,
+                },
+            },
+        };
+        let reply = self.context.router.announce(announce).await?;
+        let mut out = Vec::new();
+        let reply = bencode::AnnounceReply {
+            counts: reply.counts,
+            interval: jittered(options.interval, self.context.random),
+            min_interval: options.min_interval,
+            external_ip: Some(client),
+            peers: &reply.peers,
+            compact: query.compact,
+            warning: None,
+        };
+        bencode::write_announce(&mut out, &reply);
+        Ok(out.into())
+    }
+
+    async fn scrape(&self, query: &str, headers: &HeaderMap) -> Result<ReplyBody, Failure> {
+        let mut hashes = ScrapeQuery::parse(query.as_bytes(), self.context.options.scrape_hashes)?.info_hashes;
+        let client = self.client(headers)?;
+        let family = if client.is_ipv4() { Family::V4 } else { Family::V6 };
+        if hashes.is_empty() {
+            return self.full_scrape(family);
+        }
+        let access_list = self.context.access_list.load_full();
+        hashes.retain(|hash| access_list.permits(hash));
+        let counts = self.context.router.scrape(family, &hashes).await?;
+        let mut swarms = hashes.into_iter().zip(counts).collect();
+        let mut out = Vec::new();
+        bencode::write_scrape(&mut out, &mut swarms);
+        Ok(ReplyBody::Whole(out.into()))
+    }
+
+    fn full_scrape(&self, family: Family) -> Result<ReplyBody, Failure> {
+        let start = self.context.full_scrape.as_ref().ok_or(Failure::NoFullScrape)?;
+        let mut batches = start(family);
+        let activity = self.activity.clone();
+        let mut head = Vec::new();
+        bencode::write_scrape_begin(&mut head);
+        let mut state = Some(head);
+        Ok(ReplyBody::Streamed(Box::new(move |cx| {
+            // A client that still takes what it asked for is not idle.
+            activity.touch();
+            let Some(buffer) = &mut state else { return Poll::Ready(None) };
+            let batch = ready!(batches.poll_recv(cx));
+            let mut out = std::mem::take(buffer);
+            match batch {
+                Some(batch) => {
+                    batch.iter().for_each(|(hash, counts)| bencode::write_scrape_entry(&mut out, hash, counts));
+                }
+                None => {
+                    bencode::write_scrape_end(&mut out);
+                    state = None;
+                }
+            }
+            Poll::Ready(Some(out.into()))
+        })))
+    }
+
+    /// The canonical address of the client.
+    fn client(&self, headers: &HeaderMap) -> Result<IpAddr, ProxyHeaderError> {
+        if self.behind_proxy { self.context.options.proxies.proxied(headers) } else { Ok(self.peer) }
+    }
+}
+
+/// `interval`, up to a tenth more or less: clients that started together shall not stay together (trap 27).
+fn jittered(interval: u32, random: fn() -> u32) -> u32 {
+    let spread = u64::from(interval / 10);
+    let offset = (u64::from(random()) * (2 * spread + 1)) >> 32;
+    (u64::from(interval) - spread + offset).try_into().unwrap_or(u32::MAX)
+}
+
+fn text(body: Bytes) -> Response<ReplyBody> {
+    with_type(Response::new(ReplyBody::Whole(body)))
+}
+
+fn status(code: StatusCode, body: &'static str) -> Response<ReplyBody> {
+    let mut response = text(Bytes::from_static(body.as_bytes()));
+    *response.status_mut() = code;
+    response
+}
+
+fn with_type(mut response: Response<ReplyBody>) -> Response<ReplyBody> {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
