@@ -16,6 +16,8 @@ use crate::swarm::{Event, InfoHash};
 pub const FIRST_PORT: u16 = 1024;
 /// One address has this many ports from [`FIRST_PORT`] on.
 pub const MAX_PEERS_PER_ADDRESS: u32 = u16::MAX as u32 - FIRST_PORT as u32 + 1;
+/// The observer of `--verify` wants all that fit. It announces the port below those of all peers.
+const OBSERVER_WANTS: i32 = 10_000;
 /// Hashes of one scrape of the mixed load are at most this many; real clients ask for one to a few.
 const MAX_SCRAPE: u32 = 10;
 
@@ -81,6 +83,25 @@ pub enum Job {
     },
 }
 
+/// What an announce says, whichever the transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Only decoration, as (address, port) is what makes a peer.
+    pub peer_id: [u8; 20],
+    /// Likewise.
+    pub key: u32,
+    /// What happened.
+    pub event: Event,
+    /// Bytes that the peer lacks.
+    pub left: i64,
+    /// Peers to ask for; -1 for the tracker's default.
+    pub num_want: i32,
+    /// The port that makes the peer.
+    pub port: u16,
+}
+
 /// All peers and swarms. The same arguments give the same population.
 pub struct Population {
     seed: u64,
@@ -142,13 +163,25 @@ impl Population {
         InfoHash(bytes)
     }
 
-    /// The peer id of a peer; only decoration, as (address, port) is what makes a peer.
-    pub fn peer_id(&self, peer: u32) -> [u8; 20] {
-        let mut id = *b"-TL0001-000000000000";
-        for (i, c) in id[8..].iter_mut().enumerate() {
-            *c = b'a' + (peer >> (i * 3) & 7) as u8;
+    /// What an announcing job says; none for a scrape.
+    pub fn words(&self, job: &Job, num_want: i32) -> Option<Words> {
+        const LACKS: i64 = 700_000_000;
+        let (key, swarm, event, left, num_want, port) = match *job {
+            Job::Announce { peer, event, next } => {
+                let left = if next == Life::Seeder { 0 } else { LACKS };
+                (peer, self.swarm_of(peer), event, left, num_want, self.port_of(peer))
+            }
+            Job::Observe { swarm, leave } => {
+                let event = if leave { Event::Stopped } else { Event::Started };
+                (u32::MAX, swarm, event, LACKS, OBSERVER_WANTS, FIRST_PORT - 1)
+            }
+            Job::Scrape { .. } => return None,
+        };
+        let mut peer_id = *b"-TL0001-000000000000";
+        for (i, c) in (0..).zip(&mut peer_id[8..]) {
+            *c = b'a' + (key.wrapping_shr(i * 3) & 7) as u8;
         }
-        id
+        Some(Words { info_hash: self.info_hash(swarm), peer_id, key, event, left, num_want, port })
     }
 
     /// The swarm of a peer.
