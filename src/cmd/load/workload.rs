@@ -362,3 +362,138 @@ fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::super::args::{Target, Transport};
+    use super::*;
+
+    fn spec(swarms: u32, peers: u32, spread: (Spread, f64), many_addresses: bool) -> Spec {
+        let addr = "127.0.0.1:6969".parse().unwrap();
+        Spec {
+            transport: Transport::Udp,
+            targets: vec![Target { addr, host: "127.0.0.1:6969".into(), path: "/announce".into() }],
+            open: None,
+            duration: Duration::ZERO,
+            swarms,
+            peers,
+            spread,
+            sources: 7,
+            many_addresses,
+            window: 1,
+            workers: 1,
+            seed: 42,
+            fill: false,
+            verify: false,
+            num_want: 50,
+            mix: Mix { seeders: 0.5, completes: 0.1, stops: 0.1, scrapes: 0.1 },
+            connect_each: false,
+            deadline: Duration::from_secs(2),
+        }
+    }
+
+    const ZIPF: (Spread, f64) = (Spread::Zipf, 1.0);
+
+    #[test]
+    fn the_same_seed_gives_the_same_peers_and_requests() {
+        let spec = spec(100, 1000, ZIPF, true);
+        let run = |seed| {
+            let population = Population::new(&Spec { seed, ..spec.clone() });
+            let mut living = Living::new(&population, spec.mix, 0);
+            let jobs: Vec<_> = (0..500).map(|i| living.next(i % 7).unwrap()).collect();
+            let hashes: Vec<_> = (0..100).map(|swarm| population.info_hash(swarm)).collect();
+            (population.swarm_of.clone(), jobs, hashes)
+        };
+        assert_eq!(run(1), run(1));
+        let ((swarms, jobs, hashes), (other_swarms, other_jobs, other_hashes)) = (run(1), run(2));
+        assert!(swarms != other_swarms && jobs != other_jobs && hashes != other_hashes);
+        assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), 100);
+    }
+
+    #[test]
+    fn zipf_has_the_shape_of_its_name() {
+        let population = Population::new(&spec(1000, 201_000, ZIPF, true));
+        population.assume_filled();
+        let sizes = population.expected();
+        assert!(sizes.iter().all(|size| *size >= 1), "every swarm has its first peer");
+        // 200,000 draws over a harmonic sum of 7.485: 26,719 for the first rank, a tenth of it for the tenth.
+        let (first, tenth) = (f64::from(sizes[0]), f64::from(sizes[9]));
+        assert!((first / 26_719.0 - 1.0).abs() < 0.05, "{first}");
+        assert!((first / tenth - 10.0).abs() < 1.5, "{first} / {tenth}");
+        let uniform = Population::new(&spec(1000, 201_000, (Spread::Uniform, 1.0), true));
+        uniform.assume_filled();
+        assert!(uniform.expected().iter().all(|size| (100..320).contains(size)));
+    }
+
+    #[test]
+    fn peers_have_distinct_addresses_that_lead_back_to_them() {
+        for many_addresses in [true, false] {
+            let population = Population::new(&spec(10, 1000, ZIPF, many_addresses));
+            let mut seen = HashSet::new();
+            for peer in 0..1000 {
+                let ip = if many_addresses { Population::address(peer % 7) } else { Ipv4Addr::new(10, 0, 0, 1) };
+                let port = population.port_of(peer);
+                assert!(seen.insert((ip, port)));
+                assert_eq!(population.peer_at(ip.into(), port), Some(peer));
+            }
+        }
+        let addresses: HashSet<_> = (0..4096).map(Population::address).collect();
+        assert!(addresses.len() == 4096 && addresses.iter().all(Ipv4Addr::is_loopback));
+        let population = Population::new(&spec(10, 1000, ZIPF, true));
+        assert_eq!(population.peer_at(Ipv4Addr::new(127, 9, 0, 1).into(), 2000), None);
+        assert_eq!(population.peer_at(Ipv4Addr::new(127, 1, 0, 1).into(), 1023), None, "the observer");
+    }
+
+    #[test]
+    fn fill_visits_every_peer_once_and_the_failed_again() {
+        let population = Population::new(&spec(10, 1000, ZIPF, true));
+        let mut fill = Fill::new(&population);
+        let mut seen = HashSet::new();
+        let mut failed = None;
+        for source in 0..7 {
+            while let Some(job) = fill.next(source) {
+                let Job::Announce { peer, event: Event::Started, .. } = job else { panic!("{job:?}") };
+                assert_eq!(peer % 7, source, "from its own source");
+                if failed.is_none() {
+                    failed = Some(peer);
+                    fill.failed(source, job);
+                } else {
+                    assert!(seen.insert(peer));
+                }
+            }
+        }
+        assert_eq!(seen.len(), 1000);
+    }
+
+    #[test]
+    fn lives_follow_the_protocol_and_only_acknowledged_changes_count() {
+        let population = Population::new(&spec(10, 7, ZIPF, true));
+        let mut living = Living::new(&population, Mix { scrapes: 0.0, ..spec(1, 7, ZIPF, true).mix }, 0);
+        let mut events = HashSet::new();
+        for step in 0..2000 {
+            let before = population.life(0);
+            let Some(Job::Announce { peer: 0, event, next }) = living.next(0) else { panic!() };
+            let good = match (before, event) {
+                (Life::Absent, Event::Started) => next != Life::Absent,
+                (Life::Leecher, Event::Completed) => next == Life::Seeder,
+                (Life::Leecher | Life::Seeder, Event::None) => next == before,
+                (Life::Leecher | Life::Seeder, Event::Stopped) => next == Life::Absent,
+                _ => false,
+            };
+            assert!(good, "{before:?} {event:?} {next:?}");
+            events.insert(event as u8);
+            let job = Job::Announce { peer: 0, event, next };
+            if step % 2 == 0 {
+                living.failed(0, job);
+                assert_eq!(population.life(0), before);
+            } else {
+                living.answered(0, job, &Answer::Error("".into()));
+                assert_eq!(population.life(0), next);
+            }
+        }
+        assert_eq!(events.len(), 4);
+    }
+}
