@@ -1,3 +1,5 @@
 //! The wire formats. Pure: bytes in, typed values out, and back. No I/O, no clock, no state.
 
+pub mod bencode;
+pub mod query;
 pub mod udp;

@@ -7,6 +7,8 @@
 mod options;
 mod request;
 mod response;
+#[cfg(test)]
+mod tests;
 
 pub use options::{OptionIter, Options, UdpOption};
 pub use request::{
