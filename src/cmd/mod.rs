@@ -1,6 +1,7 @@
 //! The subcommands, one file each: its arguments and their `run`.
 
 pub mod config;
+pub mod load;
 pub mod serve;
 
 use std::io::{self, Write};
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Config(config::Args),
+    Load(load::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         None => cli.serve.run(),
         Some(Command::Serve(args)) => args.run(),
         Some(Command::Config(args)) => args.run(),
+        Some(Command::Load(args)) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

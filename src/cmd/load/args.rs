@@ -1,0 +1,373 @@
+//! The command line of `tidings load`, and the checks that turn it into a [`Spec`].
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+
+use super::workload::{FIRST_PORT, MAX_PEERS_PER_ADDRESS, Mix, Spread};
+
+const EXAMPLES: &str = "\
+Examples:
+  Saturate a tracker on this machine for ten seconds:
+    tidings load --target udp://127.0.0.1:6969
+
+  Latency at a fixed rate, measured from when each request was due (no coordinated omission):
+    tidings load --target udp://127.0.0.1:6969 --mode open --rate 50000 --duration 30s
+
+  Fill a tracker with two million distinct peers in a million swarms, and send nothing else:
+    tidings load --target udp://127.0.0.1:6969 --fill --duration 0s --swarms 1000000 --peers 2000000
+
+  Does a restarted tracker still know what that fill announced?
+    tidings load --target udp://127.0.0.1:6969 --verify --swarms 1000000 --peers 2000000
+
+  HTTP over 64 keep-alive connections:
+    tidings load --target http://127.0.0.1:6969/announce --sources 64 --window 1
+
+Exit codes: 0 all answers were right, 1 an error, a malformed answer, or too much lost (--max-loss, --min-known),
+2 a wrong command line.";
+
+/// Puts a realistic load on a tracker and measures what it answers.
+///
+/// A peer is a pair of source address and announced port. Peers announce from many loopback addresses (127.x.y.1), each
+/// with a socket of its own. Towards ::1 or another host there is only one address, and ports alone tell peers apart.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// Where to send: udp://HOST:PORT or http://HOST:PORT/announce. Repeat it to spread the sources over several.
+    #[arg(long, required = true, value_name = "URL")]
+    pub target: Vec<String>,
+    /// closed: a new request as soon as an answer makes room. open: requests at a fixed --rate, whatever the tracker does.
+    #[arg(long, value_enum, default_value_t = Mode::Closed)]
+    pub mode: Mode,
+    /// Requests per second over all workers (open mode).
+    #[arg(long, value_name = "N")]
+    pub rate: Option<NonZeroU32>,
+    /// Gaps between the requests of the open mode.
+    #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
+    pub arrivals: Arrivals,
+    /// How long the mixed load runs, at most 24h [default: 10s, or 0s with --verify].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Number of swarms.
+    #[arg(long, value_name = "N", default_value = "10000")]
+    pub swarms: NonZeroU32,
+    /// Number of distinct peers.
+    #[arg(long, value_name = "N", default_value = "100000")]
+    pub peers: NonZeroU32,
+    /// How peers choose their swarm. Each swarm gets one peer first when there are enough.
+    #[arg(long, value_enum, default_value_t = Spread::Zipf)]
+    pub spread: Spread,
+    /// Exponent of the Zipf distribution.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub exponent: f64,
+    /// Source addresses, each with a socket of its own. One address has room for 64,512 peers.
+    #[arg(long, visible_alias = "sockets", value_name = "N", default_value = "64")]
+    pub sources: NonZeroU32,
+    /// Requests in flight per source; over HTTP, connections per source [default: 4 for UDP, 1 for HTTP].
+    #[arg(long, visible_alias = "connections", value_name = "N")]
+    pub window: Option<NonZeroU32>,
+    /// Threads that send and receive.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub workers: NonZeroU32,
+    /// What is random follows from this number: the same seed gives the same swarms and peers.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Announce every peer exactly once before the mixed load; what is lost is sent again.
+    #[arg(long)]
+    pub fill: bool,
+    /// Compare what the tracker knows with what was announced; alone, with what --fill would have announced.
+    #[arg(long)]
+    pub verify: bool,
+    /// Share of --verify's known peers, in percent, below which the exit code is 1.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0)]
+    pub min_known: f64,
+    /// Share of lost requests, in percent, above which the exit code is 1 [default: any loss but a total one is accepted].
+    #[arg(long, value_name = "PERCENT")]
+    pub max_loss: Option<f64>,
+    /// Peers to ask for; -1 leaves the number to the tracker.
+    #[arg(long, value_name = "N", default_value_t = 50, allow_negative_numbers = true)]
+    pub numwant: i32,
+    /// Share of the peers that are seeders when they start.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub seeders: f64,
+    /// Share of a leecher's announces that say it has completed.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub completes: f64,
+    /// Share of a running peer's announces that say it stops.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub stops: f64,
+    /// Share of the requests that are scrapes.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    pub scrapes: f64,
+    /// Connect before every announce, as short-lived UDP clients do, instead of once a minute for each source.
+    #[arg(long)]
+    pub connect_each: bool,
+    /// A request without an answer is lost after this time.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub deadline: Duration,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress bar.
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Allow a target that is neither on this machine nor in a private network.
+    #[arg(long)]
+    pub i_own_the_target: bool,
+}
+
+/// What decides when a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The answers: a fixed number of requests is in flight.
+    Closed,
+    /// A schedule: requests are sent at a fixed rate.
+    Open,
+}
+
+/// The gaps between the requests of an open loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Arrivals {
+    /// Exponentially distributed, as from many independent clients.
+    Poisson,
+    /// All the same.
+    Constant,
+}
+
+/// The transport of all targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// BEP 15.
+    Udp,
+    /// BEP 3 over plain HTTP/1.1 with keep-alive.
+    Http,
+}
+
+/// One tracker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The resolved address.
+    pub addr: SocketAddr,
+    /// The value of the HTTP `Host` header.
+    pub host: String,
+    /// The path of HTTP announces, `/announce` by default.
+    pub path: String,
+}
+
+/// The checked command line.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// UDP or HTTP, the same for all targets.
+    pub transport: Transport,
+    /// At least one; source `s` talks to target `s % targets`.
+    pub targets: Vec<Target>,
+    /// Requests per second and their gaps; none in the closed mode.
+    pub open: Option<(u32, Arrivals)>,
+    /// Length of the mixed load.
+    pub duration: Duration,
+    /// Number of swarms.
+    pub swarms: u32,
+    /// Number of peers.
+    pub peers: u32,
+    /// How peers choose their swarm, and the exponent if by Zipf.
+    pub spread: (Spread, f64),
+    /// Number of sockets (UDP), or of source addresses (HTTP).
+    pub sources: u32,
+    /// Whether each source has its own loopback address; otherwise all share one.
+    pub many_addresses: bool,
+    /// Requests in flight per source.
+    pub window: u32,
+    /// Threads.
+    pub workers: u32,
+    /// The seed.
+    pub seed: u64,
+    /// Announce every peer first.
+    pub fill: bool,
+    /// Compare at the end.
+    pub verify: bool,
+    /// `numwant` of the announces.
+    pub num_want: i32,
+    /// The shares of events.
+    pub mix: Mix,
+    /// Connect before every announce.
+    pub connect_each: bool,
+    /// After this a request is lost.
+    pub deadline: Duration,
+}
+
+impl Args {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One sentence that names the flag to change.
+    pub fn check(&self) -> anyhow::Result<Spec> {
+        let parsed = self.target.iter().map(|url| parse_target(url)).collect::<anyhow::Result<Vec<_>>>()?;
+        let transport = parsed.first().context("--target is missing: name a tracker, as udp://127.0.0.1:6969")?.0;
+        ensure!(parsed.iter().all(|(other, _)| *other == transport), "all --target must be UDP, or all HTTP");
+        let targets: Vec<Target> = parsed.into_iter().map(|(_, target)| target).collect();
+        for target in &targets {
+            ensure!(
+                self.i_own_the_target || is_near(target.addr.ip()),
+                "{} is neither on this machine nor in a private network: a load test of another's tracker is an attack; \
+                 add --i-own-the-target if it is yours",
+                target.addr
+            );
+        }
+        let many_addresses = targets.iter().all(|t| t.addr.ip().is_loopback() && t.addr.is_ipv4());
+        let open = match (self.mode, self.rate) {
+            (Mode::Open, Some(rate)) => Some((rate.get(), self.arrivals)),
+            (Mode::Open, None) => anyhow::bail!("--mode open needs --rate N, the requests per second"),
+            (Mode::Closed, Some(_)) => {
+                anyhow::bail!("--rate needs --mode open: a closed loop sends as fast as it is answered")
+            }
+            (Mode::Closed, None) => None,
+        };
+        let duration = self.duration.unwrap_or(Duration::from_secs(if self.verify { 0 } else { 10 }));
+        ensure!(duration <= Duration::from_secs(86_400), "--duration is at most 24h");
+        ensure!(
+            (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&self.deadline),
+            "--deadline is between 1ms and 60s"
+        );
+        let shares = [
+            ("--seeders", self.seeders),
+            ("--completes", self.completes),
+            ("--stops", self.stops),
+            ("--scrapes", self.scrapes),
+        ];
+        for (flag, share) in shares {
+            ensure!((0.0..=1.0).contains(&share), "{flag} is a share between 0 and 1");
+        }
+        ensure!(self.completes + self.stops <= 1.0, "--completes and --stops together are at most 1");
+        for (flag, percent) in [("--min-known", Some(self.min_known)), ("--max-loss", self.max_loss)] {
+            ensure!(percent.is_none_or(|p| (0.0..=100.0).contains(&p)), "{flag} is between 0 and 100 percent");
+        }
+        ensure!((0.0..=10.0).contains(&self.exponent), "--exponent is between 0 and 10");
+        ensure!(self.numwant >= -1, "--numwant is -1 or more");
+        let (sources, workers, peers) = (self.sources.get(), self.workers.get(), self.peers.get());
+        ensure!(sources <= 4096, "--sources is at most 4096");
+        ensure!(workers <= sources && workers <= 256, "--workers is at most --sources, and at most 256");
+        ensure!(targets.len() <= sources as usize, "--sources is at least the number of targets");
+        let room = MAX_PEERS_PER_ADDRESS * if many_addresses { sources } else { 1 };
+        ensure!(
+            peers <= room,
+            "{peers} peers need more source addresses than {room} peers have, as ports start at {FIRST_PORT}: {}",
+            if many_addresses {
+                "raise --sources"
+            } else {
+                "only IPv4 loopback targets offer more than one; lower --peers"
+            }
+        );
+        ensure!(peers >= sources, "--peers is at least --sources, so that every source has a peer to announce");
+        let window = self.window.map_or(if transport == Transport::Udp { 4 } else { 1 }, NonZeroU32::get);
+        ensure!(u64::from(window) * u64::from(sources) <= 1 << 16, "--window times --sources is at most 65536");
+        ensure!(transport == Transport::Udp || !self.connect_each, "--connect-each is for UDP targets");
+        Ok(Spec {
+            transport,
+            targets,
+            open,
+            duration,
+            swarms: self.swarms.get(),
+            peers,
+            spread: (self.spread, self.exponent),
+            sources,
+            many_addresses,
+            window,
+            workers,
+            seed: self.seed,
+            fill: self.fill,
+            verify: self.verify,
+            num_want: self.numwant,
+            mix: Mix { seeders: self.seeders, completes: self.completes, stops: self.stops, scrapes: self.scrapes },
+            connect_each: self.connect_each,
+            deadline: self.deadline,
+        })
+    }
+}
+
+fn parse_target(url: &str) -> anyhow::Result<(Transport, Target)> {
+    let (transport, rest) = match url.split_once("://") {
+        Some(("udp", rest)) => (Transport::Udp, rest),
+        Some(("http", rest)) => (Transport::Http, rest),
+        _ => anyhow::bail!("--target {url}: write udp://HOST:PORT or http://HOST:PORT/announce"),
+    };
+    let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let addr = host
+        .to_socket_addrs()
+        .with_context(|| format!("--target {url}: {host} is no HOST:PORT that this machine can resolve"))?
+        .next()
+        .with_context(|| format!("--target {url}: {host} has no address"))?;
+    ensure!(!path.contains(|c: char| c.is_whitespace() || c == '?'), "--target {url}: the path has a space or a query");
+    let path = if path.len() > 1 { path } else { "/announce" };
+    Ok((transport, Target { addr, host: host.to_owned(), path: path.to_owned() }))
+}
+
+/// Loopback, private, unique local or link-local.
+fn is_near(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn check(line: &str) -> Result<Spec, String> {
+        let cli =
+            Cli::try_parse_from(std::iter::once("load").chain(line.split_whitespace())).map_err(|e| e.to_string())?;
+        cli.args.check().map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn defaults_are_a_bounded_closed_loop() {
+        let spec = check("--target udp://127.0.0.1:6969").unwrap();
+        assert_eq!((spec.transport, spec.open, spec.duration), (Transport::Udp, None, Duration::from_secs(10)));
+        assert!(spec.many_addresses);
+        assert_eq!(check("--target udp://127.0.0.1:1 --verify").unwrap().duration, Duration::ZERO);
+    }
+
+    #[test]
+    fn targets_far_away_need_the_word_of_their_owner() {
+        for near in ["127.0.0.1:1", "10.0.0.1:1", "192.168.1.1:1", "[::1]:1", "[fd00::1]:1"] {
+            assert!(check(&format!("--target udp://{near} --peers 1000")).is_ok(), "{near}");
+        }
+        assert!(check("--target udp://8.8.8.8:1 --peers 1000").unwrap_err().contains("--i-own-the-target"));
+        assert!(check("--target udp://[2001:db8::1]:1 --peers 1000").unwrap_err().contains("--i-own-the-target"));
+        assert!(check("--target udp://8.8.8.8:1 --peers 1000 --i-own-the-target").is_ok());
+    }
+
+    #[test]
+    fn mistakes_name_the_flag() {
+        for (line, flag) in [
+            ("--target 127.0.0.1:1", "udp://HOST:PORT"),
+            ("--target https://127.0.0.1:1/announce", "http://HOST:PORT"),
+            ("--target udp://127.0.0.1", "HOST:PORT"),
+            ("--target udp://127.0.0.1:1 --target http://127.0.0.1:1", "all --target"),
+            ("--target udp://127.0.0.1:1 --mode open", "--rate"),
+            ("--target udp://127.0.0.1:1 --rate 5", "--mode open"),
+            ("--target udp://127.0.0.1:1 --duration 25h", "--duration"),
+            ("--target udp://127.0.0.1:1 --peers 2000000 --sources 31", "--sources"),
+            ("--target udp://[::1]:1 --peers 100000", "--peers"),
+            ("--target udp://127.0.0.1:1 --stops 1.5", "--stops"),
+            ("--target udp://127.0.0.1:1 --stops nan", "--stops"),
+            ("--target udp://127.0.0.1:1 --workers 65", "--workers"),
+            ("--target http://127.0.0.1:1 --connect-each", "--connect-each"),
+            ("--target udp://127.0.0.1:1 --swarms 0", "--swarms"),
+        ] {
+            let error = check(line).unwrap_err();
+            assert!(error.contains(flag), "{line}: {error}");
+        }
+        assert!(check("--target udp://127.0.0.1:1 --peers 2000000 --sources 32").is_ok());
+    }
+}

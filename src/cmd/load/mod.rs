@@ -1,0 +1,117 @@
+//! `tidings load`: a load generator that behaves as real peers do.
+//!
+//! `args` checks the command line, `workload` and `verify` know the peers and what they ask, `engine` runs it over `udp` or
+//! `http`, `pacer` and `flights` keep the time, `tally` counts, and `report` prints.
+
+mod answer;
+mod args;
+mod engine;
+mod flights;
+mod http;
+mod http_format;
+mod pacer;
+mod report;
+mod tally;
+mod udp;
+mod verify;
+mod workload;
+
+use std::io::IsTerminal;
+
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+pub use args::Args;
+use args::Spec;
+use engine::{Bar, Engine, Pace};
+use report::Phase;
+use verify::{Findings, Verify};
+use workload::{Fill, Living, Population};
+
+impl Args {
+    /// Runs the load and prints the results.
+    ///
+    /// # Errors
+    /// [`Failure::Settings`] for a wrong command line; [`Failure::Run`] if this machine cannot open the sockets, or if
+    /// the tracker's answers were wrong or too few.
+    pub fn run(self) -> Result<(), Failure> {
+        let spec = self.check().map_err(Failure::Settings)?;
+        let show = !self.quiet && !self.json && std::io::stderr().is_terminal();
+        let phases = run_phases(&spec, show)?;
+        if self.json {
+            let setup = std::iter::once(("setup".to_owned(), setup(&self, &spec)));
+            let all: Map<_, _> =
+                setup.chain(phases.iter().map(|phase| (phase.name.to_owned(), phase.json()))).collect();
+            super::print(&format!("{}\n", Value::Object(all)))?;
+        } else {
+            super::print(&phases.iter().map(Phase::table).collect::<String>())?;
+        }
+        let failures: Vec<String> = phases.iter().flat_map(|phase| failures(&self, phase)).collect();
+        if failures.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(failures.join("; ")).into()) }
+    }
+}
+
+fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
+    let population = Population::new(spec);
+    let mut engine = Engine::new(spec, &population)?;
+    let mut phases = Vec::new();
+    if spec.fill {
+        let bar = Bar::new(show, "fill", Some(u64::from(spec.peers)), None);
+        let tally = engine.run(|_| Fill::new(&population), Pace::All, &bar)?;
+        phases.push(Phase { name: "fill", tally, recall: None });
+    }
+    if !spec.duration.is_zero() {
+        let bar = Bar::new(show, "load", None, Some(spec.duration));
+        let pace = if spec.open.is_some() { Pace::Open(spec.duration) } else { Pace::Closed(spec.duration) };
+        let tally = engine.run(|worker| Living::new(&population, spec.mix, worker), pace, &bar)?;
+        phases.push(Phase { name: "load", tally, recall: None });
+    }
+    if spec.verify {
+        if phases.is_empty() {
+            population.assume_filled();
+        }
+        let bar = Bar::new(show, "verify", None, None);
+        let findings = Findings::new(&population);
+        let tally = engine.run(|_| Verify::new(&findings), Pace::All, &bar)?;
+        phases.push(Phase { name: "verify", tally, recall: Some(findings.recall()) });
+    }
+    Ok(phases)
+}
+
+/// What makes the exit code 1, one sentence each.
+fn failures(args: &Args, phase: &Phase) -> Vec<String> {
+    let (t, name) = (&phase.tally, phase.name);
+    let mut failures = Vec::new();
+    if t.errors.count + t.malformed.count > 0 {
+        failures.push(format!("{name}: {} error and {} malformed replies", t.errors.count, t.malformed.count));
+    }
+    if t.all_answers() == 0 && t.sent > 0 {
+        failures.push(format!("{name}: nothing was answered; is the tracker running at {}?", args.target.join(", ")));
+    }
+    if let Some(max) = args.max_loss.filter(|max| t.loss() > *max) {
+        failures.push(format!("{name}: {:.3} % lost, more than the {max} % of --max-loss", t.loss()));
+    }
+    if let Some(recall) = phase.recall.filter(|recall| recall.percent() < args.min_known) {
+        failures.push(format!(
+            "{name}: {:.3} % known, less than the {} % of --min-known",
+            recall.percent(),
+            args.min_known
+        ));
+    }
+    failures
+}
+
+fn setup(args: &Args, spec: &Spec) -> Value {
+    json!({
+        "targets": args.target,
+        "mode": if spec.open.is_some() { "open" } else { "closed" },
+        "rate": spec.open.map(|(rate, _)| rate),
+        "seed": spec.seed,
+        "swarms": spec.swarms,
+        "peers": spec.peers,
+        "sources": spec.sources,
+        "window": spec.window,
+        "workers": spec.workers,
+        "numwant": spec.num_want,
+    })
+}

@@ -1,0 +1,202 @@
+//! `--verify`: how much of what was announced does the tracker know?
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::workload::{Job, Population, Workload};
+
+/// Swarms per scrape: what every UDP tracker answers in one datagram.
+const SCRAPE: u32 = 70;
+/// Swarms that an observer looks into.
+const SAMPLE: u32 = 1000;
+
+/// What all workers find.
+pub struct Findings<'a> {
+    population: &'a Population,
+    expected: Vec<u32>,
+    scraped: Vec<AtomicU32>,
+    looks: Mutex<Vec<Look>>,
+}
+
+/// An announce reply to the observer.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    swarm: u32,
+    members: u32,
+    strangers: u32,
+}
+
+/// The result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recall {
+    /// Peers that were announced and are still expected.
+    pub expected: u64,
+    /// Of these, peers that the scrape counts include.
+    pub known: u64,
+    /// Peers in the scrape counts beyond what is expected.
+    pub extra: u64,
+    /// Swarms that the observer has looked into.
+    pub sampled_swarms: u64,
+    /// Peers that it should have been told there, given the longest list that it got.
+    pub sample_expected: u64,
+    /// Distinct members of the swarm that it was told.
+    pub sample_known: u64,
+    /// Peers that it was told and that were never announced in that swarm.
+    pub strangers: u64,
+}
+
+impl Recall {
+    /// Known of expected peers, in percent.
+    pub fn percent(&self) -> f64 {
+        percent(self.known, self.expected)
+    }
+
+    /// The result as a JSON object.
+    pub fn json(&self) -> Value {
+        json!({
+            "known": self.known,
+            "expected": self.expected,
+            "percent": self.percent(),
+            "extra": self.extra,
+            "sample": {
+                "swarms": self.sampled_swarms,
+                "known": self.sample_known,
+                "expected": self.sample_expected,
+                "percent": percent(self.sample_known, self.sample_expected),
+                "strangers": self.strangers,
+            },
+        })
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 100.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+impl fmt::Display for Recall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "known {} of {} ({:.1} %), {} too many; returned in {} sampled swarms: {} of {} ({:.1} %), {} strangers",
+            self.known,
+            self.expected,
+            self.percent(),
+            self.extra,
+            self.sampled_swarms,
+            self.sample_known,
+            self.sample_expected,
+            percent(self.sample_known, self.sample_expected),
+            self.strangers,
+        )
+    }
+}
+
+impl<'a> Findings<'a> {
+    /// Expects what the population now says.
+    pub fn new(population: &'a Population) -> Self {
+        Self {
+            population,
+            expected: population.expected(),
+            scraped: (0..population.swarms()).map(|_| AtomicU32::new(0)).collect(),
+            looks: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Compares.
+    pub fn recall(&self) -> Recall {
+        let (mut known, mut extra) = (0, 0);
+        for (expected, scraped) in self.expected.iter().zip(&self.scraped) {
+            let scraped = scraped.load(Relaxed);
+            known += u64::from(scraped.min(*expected));
+            extra += u64::from(scraped.saturating_sub(*expected));
+        }
+        let looks = self.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // The tracker's own limit shows in the largest swarms; no reply can be expected to hold more.
+        let limit = looks.iter().map(|look| look.members + look.strangers).max().unwrap_or(0);
+        let sum = |value: &dyn Fn(&Look) -> u32| looks.iter().map(|look| u64::from(value(look))).sum();
+        Recall {
+            expected: self.expected.iter().map(|e| u64::from(*e)).sum(),
+            known,
+            extra,
+            sampled_swarms: looks.len() as u64,
+            sample_expected: sum(&|look| self.expected[look.swarm as usize].min(limit)),
+            sample_known: sum(&|look| look.members),
+            strangers: sum(&|look| look.strangers),
+        }
+    }
+}
+
+/// Scrapes all swarms, then looks into a sample of them. Every source takes its share.
+pub struct Verify<'a> {
+    findings: &'a Findings<'a>,
+    scrapes: Vec<u32>,
+    looks: Vec<u32>,
+    again: Vec<Vec<Job>>,
+}
+
+impl<'a> Verify<'a> {
+    /// The share of one worker.
+    pub fn new(findings: &'a Findings<'a>) -> Self {
+        let sources = findings.population.sources();
+        let cursors: Vec<u32> = (0..sources).collect();
+        Self { findings, scrapes: cursors.clone(), looks: cursors, again: vec![Vec::new(); sources as usize] }
+    }
+
+    fn fresh(&mut self, source: u32) -> Option<Job> {
+        let p = self.findings.population;
+        let chunk = &mut self.scrapes[source as usize];
+        if *chunk < p.swarms().div_ceil(SCRAPE) {
+            let first = *chunk * SCRAPE;
+            *chunk += p.sources();
+            return Some(Job::Scrape { first, count: SCRAPE.min(p.swarms() - first) as u8 });
+        }
+        let sample = SAMPLE.min(p.swarms());
+        let look = &mut self.looks[source as usize];
+        if *look < sample {
+            // Half of the sample are the largest swarms, half are spread over all.
+            let spread = (u64::from(*look) * u64::from(p.swarms()) / u64::from(sample)) as u32;
+            let swarm = if *look < sample / 2 { *look } else { spread };
+            *look += p.sources();
+            return Some(Job::Observe { swarm, leave: false });
+        }
+        None
+    }
+}
+
+impl Workload for Verify<'_> {
+    fn next(&mut self, source: u32) -> Option<Job> {
+        self.again[source as usize].pop().or_else(|| self.fresh(source))
+    }
+
+    fn answered(&mut self, source: u32, job: Job, answer: &Answer<'_>) {
+        let population = self.findings.population;
+        match (job, answer) {
+            (Job::Scrape { first, .. }, Answer::Scrape(counts)) => {
+                for (swarm, counts) in (first..).zip(counts.iter()) {
+                    let peers = counts.seeders.saturating_add(counts.leechers);
+                    self.findings.scraped[swarm as usize].store(peers, Relaxed);
+                }
+            }
+            (Job::Observe { swarm, leave: false }, Answer::Announce(peers)) => {
+                let distinct: HashSet<_> = peers.iter().collect();
+                let belongs = |peer: u32| population.swarm_of(peer) == swarm;
+                let members =
+                    distinct.iter().filter_map(|p| population.peer_at(p.ip(), p.port())).filter(|p| belongs(*p));
+                let members = members.count() as u32;
+                let look = Look { swarm, members, strangers: distinct.len() as u32 - members };
+                self.findings.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(look);
+                self.again[source as usize].push(Job::Observe { swarm, leave: true });
+            }
+            _ => {}
+        }
+    }
+
+    fn failed(&mut self, source: u32, job: Job) {
+        self.again[source as usize].push(job);
+    }
+}
