@@ -95,10 +95,8 @@ fn million_swarms(swarm_of: impl Fn(&mut Random) -> u32) -> (Tracker, Vec<Announ
 
 fn known_peers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("announce of a known peer, 1M swarms, 2M peers");
-    let distributions: [(&str, fn(&mut Random) -> u32); 2] =
-        [("uniform", |random| random.below(SWARMS)), ("zipf", |random| random.zipf(SWARMS))];
-    for (name, swarm_of) in distributions {
-        let (mut tracker, announces) = million_swarms(swarm_of);
+    for (name, swarm_of) in [("uniform", Random::below as fn(&mut Random, u32) -> u32), ("zipf", Random::zipf)] {
+        let (mut tracker, announces) = million_swarms(|random| swarm_of(random, SWARMS));
         let mut out = Vec::with_capacity(50 * 6);
         let mut random = Random(2);
         let mut batches = announces.chunks_exact(BATCH).cycle();

@@ -110,6 +110,7 @@ impl<F: AddressFamily> Many<F> {
 
     /// See [`super::peers::Peers::select`]. A leecher's list is half uploaders where there are as many; what one class
     /// lacks the other fills.
+    #[allow(clippy::too_many_arguments)]
     pub fn select(
         &self,
         asker: F::Key,

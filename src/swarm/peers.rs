@@ -165,6 +165,7 @@ impl<F: AddressFamily> Peers<F> {
 
     /// Appends up to `want` living peers other than `asker` to `out` in compact form. An asker that only uploads is
     /// given leechers alone.
+    #[allow(clippy::too_many_arguments)]
     pub fn select(
         &self,
         asker: F::Key,
