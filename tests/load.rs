@@ -140,6 +140,7 @@ fn fill_announces_every_peer_once_and_verify_finds_them() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(json["fill"]["announce"]["answers"], 1000);
     assert_eq!(json["verify"]["recall"]["known"], 1000);
+    assert_eq!(json["verify"]["recall"]["extra"], 0, "the observer does not count itself");
     assert_eq!(json["verify"]["recall"]["sample"]["percent"], 100.0);
     assert_eq!(json["verify"]["recall"]["sample"]["strangers"], 0);
 

@@ -148,3 +148,83 @@ fn int(value: &Value<'_>, key: &str) -> Result<u32, String> {
     let int = value.get(key).ok_or_else(|| format!("{key} is missing"))?;
     int.as_int().and_then(|int| u32::try_from(int).ok()).ok_or_else(|| format!("{key} is no count"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::workload::{
+        Life,
+        tests::{ZIPF, spec},
+    };
+    use super::*;
+    use crate::wire::query::{AnnounceQuery, ScrapeQuery};
+
+    fn population() -> Population {
+        Population::new(&spec(100, 1000, ZIPF, true))
+    }
+
+    fn query(job: &Job) -> String {
+        let target = Target { addr: "127.0.0.1:1".parse().unwrap(), host: "h:1".into(), path: "/a/announce".into() };
+        let mut out = Vec::new();
+        write_request(&mut out, &target, &population(), job, 30);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn requests_say_what_the_job_says() {
+        let job = Job::Announce { peer: 3, event: Event::Completed, next: Life::Seeder };
+        let text = query(&job);
+        let line = text.strip_prefix("GET /a/announce?").unwrap();
+        let (query_text, rest) = line.split_once(' ').unwrap();
+        assert_eq!(rest, "HTTP/1.1\r\nHost: h:1\r\nUser-Agent: tidings-load\r\n\r\n");
+        let parsed = AnnounceQuery::parse(query_text.as_bytes()).unwrap();
+        let population = population();
+        assert_eq!(parsed.info_hash, population.info_hash(population.swarm_of(3)));
+        assert_eq!((parsed.port, parsed.event, parsed.seeder), (population.port_of(3), Event::Completed, true));
+        assert_eq!((parsed.num_want, parsed.compact), (Some(30), true));
+
+        let text = query(&Job::Scrape { first: 97, count: 3 });
+        let line = text.strip_prefix("GET /a/scrape?").unwrap();
+        let parsed = ScrapeQuery::parse(line.split_once(' ').unwrap().0.as_bytes(), 100).unwrap();
+        assert_eq!(parsed.info_hashes, (97..100).map(|swarm| population.info_hash(swarm)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn heads_are_read_in_any_piece() {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
+        for len in 0..head.len() {
+            assert!(parse_head(&head[..len]).unwrap().is_none(), "{len}");
+        }
+        let parsed = parse_head(head).unwrap().unwrap();
+        assert_eq!((parsed.keep_alive, parsed.body, parsed.total), (true, head.len(), Some(head.len() + 5)));
+        assert!(!parse_head(b"HTTP/1.0 200 OK\r\n\r\n").unwrap().unwrap().keep_alive);
+        assert!(!parse_head(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").unwrap().unwrap().keep_alive);
+        for (bad, text) in [
+            (&b"HTTP/1.1 503 Busy\r\n\r\n"[..], "503"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "chunked"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "-1"),
+            (b"\x00\x01\x02", "HTTP"),
+        ] {
+            assert!(parse_head(bad).err().unwrap().contains(text));
+        }
+    }
+
+    #[test]
+    fn bodies_are_checked() {
+        let job = Job::Announce { peer: 3, event: Event::None, next: Life::Leecher };
+        let parse = |body: &'static [u8]| parse_body(body, &job, &population(), Family::V4);
+        let Ok(Answer::Announce(peers)) = parse(b"d8:intervali9e5:peers6:\x7f\x01\x02\x03\x1a\xe1e") else { panic!() };
+        assert_eq!(peers.len(), 1);
+        assert_eq!(parse(b"d14:failure reason2:noe"), Ok(Answer::Error("no".into())));
+        for (bad, text) in [
+            (&b"d5:peers0:e"[..], "interval is missing"),
+            (b"d8:intervali9ee", "without peers"),
+            (b"d8:intervali9e5:peers5:12345e", "5 bytes"),
+            (b"d8:intervali9e5:peerslee", "no string"),
+            (b"d5:peers0:8:intervali9ee", "no bencode"),
+            (b"<html>", "no bencode"),
+        ] {
+            let error = parse(bad).unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub use args::Args;
 use args::Spec;
 use engine::{Bar, Engine, Pace};
 use report::Phase;
-use verify::{Findings, Verify};
+use verify::{Findings, Pass, Verify};
 use workload::{Fill, Living, Population};
 
 impl Args {
@@ -72,7 +72,11 @@ fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
         }
         let bar = Bar::new(show, "verify", None, None);
         let findings = Findings::new(&population);
-        let tally = engine.run(|_| Verify::new(&findings), Pace::All, &bar)?;
+        let mut tally = engine.run(|_| Verify::new(&findings, Pass::Scrape), Pace::All, &bar)?;
+        let looks = engine.run(|_| Verify::new(&findings, Pass::Look), Pace::All, &bar)?;
+        let elapsed = tally.elapsed + looks.elapsed;
+        tally.merge(&looks);
+        tally.elapsed = elapsed;
         phases.push(Phase { name: "verify", tally, recall: Some(findings.recall()) });
     }
     Ok(phases)

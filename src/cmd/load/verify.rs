@@ -131,40 +131,48 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Scrapes all swarms, then looks into a sample of them. Every source takes its share.
+/// What a pass of `--verify` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Scrapes all swarms.
+    Scrape,
+    /// Announces as an observer in a sample of them. After all scrapes, which would count the observer.
+    Look,
+}
+
+/// One pass of `--verify`. Every source takes its share.
 pub struct Verify<'a> {
     findings: &'a Findings<'a>,
-    scrapes: Vec<u32>,
-    looks: Vec<u32>,
+    pass: Pass,
+    cursors: Vec<u32>,
     again: Vec<Vec<Job>>,
 }
 
 impl<'a> Verify<'a> {
     /// The share of one worker.
-    pub fn new(findings: &'a Findings<'a>) -> Self {
+    pub fn new(findings: &'a Findings<'a>, pass: Pass) -> Self {
         let sources = findings.population.sources();
-        let cursors: Vec<u32> = (0..sources).collect();
-        Self { findings, scrapes: cursors.clone(), looks: cursors, again: vec![Vec::new(); sources as usize] }
+        Self { findings, pass, cursors: (0..sources).collect(), again: vec![Vec::new(); sources as usize] }
     }
 
     fn fresh(&mut self, source: u32) -> Option<Job> {
         let p = self.findings.population;
-        let chunk = &mut self.scrapes[source as usize];
-        if *chunk < p.swarms().div_ceil(SCRAPE) {
-            let first = *chunk * SCRAPE;
-            *chunk += p.sources();
-            return Some(Job::Scrape { first, count: SCRAPE.min(p.swarms() - first) as u8 });
+        let cursor = &mut self.cursors[source as usize];
+        let at = *cursor;
+        *cursor = at.saturating_add(p.sources());
+        match self.pass {
+            Pass::Scrape => (at < p.swarms().div_ceil(SCRAPE)).then(|| {
+                let first = at * SCRAPE;
+                Job::Scrape { first, count: SCRAPE.min(p.swarms() - first) as u8 }
+            }),
+            Pass::Look => {
+                // Half of the sample are the largest swarms, half are spread over all.
+                let sample = SAMPLE.min(p.swarms());
+                let spread = (u64::from(at) * u64::from(p.swarms()) / u64::from(sample)) as u32;
+                let swarm = if at < sample / 2 { at } else { spread };
+                (at < sample).then_some(Job::Observe { swarm, leave: false })
+            }
         }
-        let sample = SAMPLE.min(p.swarms());
-        let look = &mut self.looks[source as usize];
-        if *look < sample {
-            // Half of the sample are the largest swarms, half are spread over all.
-            let spread = (u64::from(*look) * u64::from(p.swarms()) / u64::from(sample)) as u32;
-            let swarm = if *look < sample / 2 { *look } else { spread };
-            *look += p.sources();
-            return Some(Job::Observe { swarm, leave: false });
-        }
-        None
     }
 }
 

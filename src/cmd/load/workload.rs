@@ -364,14 +364,14 @@ fn mix(x: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
     use super::super::args::{Target, Transport};
     use super::*;
 
-    fn spec(swarms: u32, peers: u32, spread: (Spread, f64), many_addresses: bool) -> Spec {
+    pub fn spec(swarms: u32, peers: u32, spread: (Spread, f64), many_addresses: bool) -> Spec {
         let addr = "127.0.0.1:6969".parse().unwrap();
         Spec {
             transport: Transport::Udp,
@@ -395,7 +395,7 @@ mod tests {
         }
     }
 
-    const ZIPF: (Spread, f64) = (Spread::Zipf, 1.0);
+    pub const ZIPF: (Spread, f64) = (Spread::Zipf, 1.0);
 
     #[test]
     fn the_same_seed_gives_the_same_peers_and_requests() {
