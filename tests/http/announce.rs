@@ -168,10 +168,8 @@ fn trap_29_compact_unless_asked_otherwise() {
 fn trap_30_info_hash_is_raw_bytes_in_any_encoding() {
     let tracker = Tracker::new();
     let mut client = tracker.connect();
-    let mut port = 1;
-    for encoded in ["%124Vx%9a%bc%de%f1%23Eg%89%ab%cd%ef%124Vx%9a", HASH] {
+    for (port, encoded) in (1..).zip(["%124Vx%9a%bc%de%f1%23Eg%89%ab%cd%ef%124Vx%9a", HASH]) {
         client.get(&format!("/announce?info_hash={encoded}&port={port}&left=0"));
-        port += 1;
     }
     // And as it is, with bytes that no URI may hold.
     client.send(b"GET /announce?info_hash=\x124Vx\x9a\xbc\xde\xf1#Eg\x89\xab\xcd\xef\x124Vx\x9a&port=3&left=0 HTTP/1.1\r\nhost: a\r\n\r\n");

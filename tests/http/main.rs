@@ -1,5 +1,7 @@
 //! The HTTP frontend at byte level, through real sockets.
 
+#![allow(clippy::disallowed_methods, reason = "these tests run in real time")]
+
 mod abuse;
 mod announce;
 mod harness;
