@@ -71,7 +71,9 @@ impl HttpLoad {
 
     /// Announces every peer once, learns the size of the replies, then measures `server` under load.
     pub fn run(&self, server: &Server) -> Result<Sample> {
-        self.fill(server)?;
+        if !server.subject.is_bare() {
+            self.fill(server)?;
+        }
         let (body_bytes, peers_per_reply) = self.probe(server)?;
 
         let args = [

@@ -35,6 +35,8 @@ pub enum BareReply {
 /// A server on the server core which answers on `address`.
 #[derive(Debug)]
 pub struct Server {
+    /// Which one it is.
+    pub subject: Subject,
     /// Its process.
     pub process: Pinned,
     /// Where it is reached.
@@ -55,7 +57,7 @@ impl Server {
         let name = subject.name().replace(' ', "-");
         let process = Pinned::spawn(SERVER_CORE, &name, &tools.work, &program, args, Stdio::null())
             .with_context(|| format!("cannot start {subject}"))?;
-        let mut server = Self { process, address };
+        let mut server = Self { subject, process, address };
         server.wait_until_answering(transport).with_context(|| format!("{subject} on {bind}"))?;
         Ok(server)
     }
