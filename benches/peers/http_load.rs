@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -20,6 +20,10 @@ pub const DEFAULT_BODY: usize = 180;
 const CONNECTIONS: usize = 64;
 /// Replies looked at to learn their mean size, out of those to all announces.
 const PROBES: usize = 2_000;
+
+/// Connections of the filling, and the time it may take; a tracker slower than that is measured as it is.
+const FILLERS: usize = 8;
+const FILL_LIMIT: Duration = Duration::from_secs(120);
 
 /// wrk calls `init` before its clock starts. A request is then one table look-up.
 const SCRIPT: &str = r#"
@@ -71,9 +75,8 @@ impl HttpLoad {
 
     /// Announces every peer once, learns the size of the replies, then measures `server` under load.
     pub fn run(&self, server: &Server) -> Result<Sample> {
-        if !server.subject.is_bare() {
-            self.fill(server)?;
-        }
+        // A responder that remembers nothing needs no filling.
+        let filled = server.subject.is_bare() || self.fill(server)?;
         let (body_bytes, peers_per_reply) = self.probe(server)?;
 
         let args = [
@@ -102,24 +105,28 @@ impl HttpLoad {
             peers_per_reply,
             body_bytes: Some(body_bytes),
             resident_bytes: server.process.resident_bytes()?,
-            filled: true,
+            filled,
         })
     }
 
-    /// Sends each announce once over a few connections.
-    fn fill(&self, server: &Server) -> Result<()> {
+    /// Sends each announce once over a few connections; false if there was not time for all.
+    fn fill(&self, server: &Server) -> Result<bool> {
+        let deadline = Instant::now() + FILL_LIMIT;
+        let fill_part = &|targets: &[String]| -> Result<bool> {
+            let mut client = Client::connect(server.address)?;
+            for target in targets {
+                if Instant::now() > deadline {
+                    return Ok(false);
+                }
+                client.get(target)?;
+            }
+            Ok(true)
+        };
         std::thread::scope(|scope| {
-            let workers: Vec<_> = self
-                .announces
-                .chunks(ANNOUNCES.div_ceil(8))
-                .map(|chunk| {
-                    scope.spawn(move || -> Result<()> {
-                        let mut client = Client::connect(server.address)?;
-                        chunk.iter().try_for_each(|target| client.get(target).map(drop))
-                    })
-                })
-                .collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("a filling thread does not panic"))
+            let parts = self.announces.chunks(ANNOUNCES.div_ceil(FILLERS));
+            let threads: Vec<_> = parts.map(|part| scope.spawn(move || fill_part(part))).collect();
+            let ended = threads.into_iter().map(|thread| thread.join().expect("a filling thread does not panic"));
+            ended.collect::<Result<Vec<_>>>().map(|filled| filled.into_iter().all(|filled| filled))
         })
         .context("filling the tracker failed")
     }

@@ -50,7 +50,9 @@ fn fill(tools: &Tools, subject: Subject) -> Result<Memory> {
     std::thread::sleep(SETTLE);
     let empty_bytes = server.process.resident_bytes()?;
 
-    let mut args: Vec<String> = ["load", "--mode", "closed", "--fill", "--json"].map(String::from).into();
+    // With --verify no other load follows, and the run fails unless the tracker knows the peers.
+    let mut args: Vec<String> =
+        ["load", "--mode", "closed", "--fill", "--verify", "--min-known", "99.9", "--json"].map(String::from).into();
     args.extend(["--target".into(), format!("udp://{}", server.address)]);
     args.extend(["--swarms".into(), SWARMS.to_string(), "--peers".into(), PEERS.to_string()]);
     let mut load = Pinned::spawn(LOAD_CORE, "fill", &tools.work, &tools.tidings, args, Stdio::null())?;
