@@ -4,6 +4,8 @@
 //! servers alternate and a slow minute of the machine touches all of them. See `docs/performance.md` for what the
 //! numbers mean and how to repeat them.
 
+#![expect(clippy::disallowed_methods, reason = "a bench measures by the real clock")]
+
 mod args;
 mod bare_http;
 mod bare_udp;
