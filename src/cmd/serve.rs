@@ -12,12 +12,14 @@ use super::{Failure, print};
 use crate::clock::SystemClock;
 use crate::config::{self, Settings};
 use crate::node::{Addrs, Node};
+use crate::telemetry::logs::Logs;
 
 /// Serve announces until Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Precedence: flag, environment (TIDINGS_SECTION__KEY), file, default.
-`tidings config` lists every setting.
+`tidings config` lists every setting. Logs go to standard error, from the level in TIDINGS_LOG on (default info), as
+plain text or, with TIDINGS_LOG_FORMAT=json, as JSON.
 
 Examples:
   tidings serve --config /etc/tidings.toml
@@ -38,6 +40,7 @@ impl Args {
     /// # Errors
     /// See [`Failure`].
     pub fn run(self) -> Result<(), Failure> {
+        Logs::from_env().map_err(|error| Failure::Settings(error.into()))?.install();
         let settings = config::load(self.config.as_deref(), std::env::vars_os(), &self.set)?;
         serve(settings)
     }
@@ -106,6 +109,9 @@ fn greeting(addrs: &Addrs) -> String {
     let lines = addrs.udp.iter().map(|addr| ("udp", addr)).chain(addrs.http.iter().map(|addr| ("http", addr)));
     for (scheme, addr) in lines {
         text += &format!("  announce  {scheme}://{addr}/announce\n");
+    }
+    if let Some(addr) = addrs.ops {
+        text += &format!("  operate   http://{addr}/healthz, /readyz, /metrics, /api/v1/node\n");
     }
     text
 }

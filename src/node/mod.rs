@@ -4,7 +4,7 @@ mod secret;
 mod sockets;
 mod threads;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::frontend::access_list::{AccessList, AccessListError};
 use crate::frontend::external::External;
 use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError};
 use crate::frontend::udp::{ConnectionIds, UdpContext};
+use crate::ops;
 use crate::partition::{Common, Owners, Place, Supervisor, SupervisorArguments};
 use crate::router::Router;
 use crate::swarm::{KeyedHash, Quota};
@@ -79,6 +80,7 @@ pub struct Node {
     http: Arc<HttpContext>,
     supervisor: ActorRef<crate::partition::Start>,
     threads: Threads,
+    ops: Option<ops::Server>,
     /// Ends the background workers.
     stop: watch::Sender<bool>,
 }
@@ -90,6 +92,8 @@ pub struct Addrs {
     pub udp: Vec<SocketAddr>,
     /// HTTP announces.
     pub http: Vec<SocketAddr>,
+    /// Operations, unless switched off.
+    pub ops: Option<SocketAddr>,
 }
 
 impl Node {
@@ -105,7 +109,9 @@ impl Node {
             threads => threads,
         };
         let sockets = Sockets::bind(&settings.announce, count)?;
-        let addrs = sockets.addrs.clone();
+        let ops_listener = settings.ops.listen.map(sockets::bind_ops).transpose()?;
+        let mut addrs = sockets.addrs.clone();
+        addrs.ops = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
         let hash = KeyedHash::new(&secret.placement);
         let limits = &settings.limits;
@@ -129,7 +135,7 @@ impl Node {
             default_peers: settings.announce.default_peers,
             max_peers: settings.announce.max_peers,
             reply_bytes: limits.udp_reply_bytes,
-            clock,
+            clock: clock.clone(),
             metrics: Default::default(),
         });
 
@@ -167,7 +173,18 @@ impl Node {
         }
         let (supervisor, _) = Supervisor::spawn(None, Supervisor, arguments).await?;
         threads.serve(&udp, &http, TICK)?;
-        Ok(Self { settings, addrs, router, udp, http, supervisor, threads, stop })
+        let context = ops::Context {
+            settings: settings.clone(),
+            addrs: addrs.clone(),
+            threads: count,
+            router: router.clone(),
+            udp: udp.clone(),
+            http: http.clone(),
+            outboxes: threads.outboxes().cloned().collect(),
+            clock,
+        };
+        let ops = ops_listener.map(|listener| ops::Server::start(listener, context)).transpose()?;
+        Ok(Self { settings, addrs, router, udp, http, supervisor, threads, ops, stop })
     }
 
     /// Where it listens.
@@ -205,10 +222,16 @@ impl Node {
 
     /// Stops listening, lets the owners finish, and ends the threads.
     pub async fn stop(mut self) {
+        if let Some(ops) = &self.ops {
+            ops.stopping();
+        }
         self.stop.send_replace(true);
         self.threads.stop_frontends().await;
         // An actor that does not stop in time ends with its thread.
         let _ = self.supervisor.stop_and_wait(None, Some(STOP)).await;
         self.threads.end();
+        if let Some(ops) = self.ops {
+            ops.stop().await;
+        }
     }
 }

@@ -79,6 +79,14 @@ impl Sockets {
     }
 }
 
+/// Binds the address for operations.
+///
+/// # Errors
+/// See [`BindError`].
+pub fn bind_ops(addr: SocketAddr) -> Result<TcpListener, BindError> {
+    bind::tcp(addr, false).map_err(|error| BindError { transport: "TCP", addr, key: "ops.listen", error })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

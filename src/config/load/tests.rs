@@ -60,7 +60,12 @@ fn a_flag_goes_over_a_variable_over_the_file_over_the_default() {
 fn layers_of_different_keys_add_up_and_the_last_flag_wins() {
     let settings = load_all(
         Some("[node]\nid = \"a\"\n"),
-        &[("TIDINGS_NODE__REGION", "eu-1"), ("TIDINGS_SEED", "x"), ("TIDINGS_LOG", "debug")],
+        &[
+            ("TIDINGS_NODE__REGION", "eu-1"),
+            ("TIDINGS_SEED", "x"),
+            ("TIDINGS_LOG", "debug"),
+            ("TIDINGS_LOG_FORMAT", "json"),
+        ],
         &["limits.peers=10", "limits.peers=20"],
     )
     .unwrap();

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::swarm::Family;
+
 /// What a request asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -61,7 +63,8 @@ impl Outcome {
 /// Counters of one HTTP frontend. All but `connections_open` only grow.
 #[derive(Debug, Default)]
 pub struct HttpMetrics {
-    requests: [[AtomicU64; Outcome::ALL.len()]; Action::ALL.len()],
+    /// By family, action and outcome.
+    requests: [[[AtomicU64; Outcome::ALL.len()]; Action::ALL.len()]; 2],
     /// Connections that are open now.
     pub connections_open: AtomicU64,
     /// Connections that were accepted and served.
@@ -81,13 +84,18 @@ pub struct HttpMetrics {
 }
 
 impl HttpMetrics {
-    /// Counts one request.
-    pub fn count(&self, action: Action, outcome: Outcome) {
-        self.requests[action as usize][outcome as usize].fetch_add(1, Relaxed);
+    /// Counts one request, by a connection of this family.
+    pub fn count(&self, family: Family, action: Action, outcome: Outcome) {
+        self.requests[family as usize][action as usize][outcome as usize].fetch_add(1, Relaxed);
     }
 
-    /// How many requests for `action` ended with `outcome`.
+    /// How many requests for `action` ended with `outcome`, in both families.
     pub fn requests(&self, action: Action, outcome: Outcome) -> u64 {
-        self.requests[action as usize][outcome as usize].load(Relaxed)
+        [Family::V4, Family::V6].map(|family| self.requests_by(family, action, outcome)).iter().sum()
+    }
+
+    /// How many requests for `action` by connections of `family` ended with `outcome`.
+    pub fn requests_by(&self, family: Family, action: Action, outcome: Outcome) -> u64 {
+        self.requests[family as usize][action as usize][outcome as usize].load(Relaxed)
     }
 }

@@ -67,6 +67,11 @@ impl Session {
         Self { context, peer, behind_proxy, activity }
     }
 
+    fn count(&self, action: Action, outcome: Outcome) {
+        let family = if self.peer.is_ipv4() { Family::V4 } else { Family::V6 };
+        self.context.metrics.count(family, action, outcome);
+    }
+
     /// Answers one request.
     pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Infallible> {
         self.activity.touch();
@@ -80,7 +85,7 @@ impl Session {
         let mut response = match (request.method(), action) {
             // A HEAD changes nothing, so there is no announce to apply.
             (&Method::HEAD, Action::Announce | Action::Scrape) => {
-                self.context.metrics.count(Action::Other, Outcome::Ok);
+                self.count(Action::Other, Outcome::Ok);
                 text(Bytes::new())
             }
             (&Method::GET, Action::Announce) => {
@@ -89,7 +94,7 @@ impl Session {
             (&Method::GET, Action::Scrape) => self.reply(action, self.scrape(query, request.headers()).await),
             (&Method::GET | &Method::HEAD, Action::Other) => self.other(path, query),
             _ => {
-                self.context.metrics.count(action, Outcome::Invalid);
+                self.count(action, Outcome::Invalid);
                 let mut response = status(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 response
@@ -107,12 +112,12 @@ impl Session {
     fn reply(&self, action: Action, result: Result<ReplyBody, Failure>) -> Response<ReplyBody> {
         let failure = match result {
             Ok(body) => {
-                self.context.metrics.count(action, Outcome::Ok);
+                self.count(action, Outcome::Ok);
                 return with_type(Response::new(body));
             }
             Err(failure) => failure,
         };
-        self.context.metrics.count(action, failure.outcome());
+        self.count(action, failure.outcome());
         let retry = matches!(failure, Failure::Unavailable(_)).then_some(RETRY_IN);
         let mut out = Vec::with_capacity(128);
         bencode::write_failure(&mut out, &failure.to_string(), retry);
@@ -126,10 +131,10 @@ impl Session {
             return self.reply(Action::Other, Err(Failure::WrongPath));
         }
         if path == "/" {
-            self.context.metrics.count(Action::Other, Outcome::Ok);
+            self.count(Action::Other, Outcome::Ok);
             return text(Bytes::from_static(WELCOME.as_bytes()));
         }
-        self.context.metrics.count(Action::Other, Outcome::Invalid);
+        self.count(Action::Other, Outcome::Invalid);
         status(StatusCode::NOT_FOUND, "nothing is here; the tracker is at /announce\n")
     }
 

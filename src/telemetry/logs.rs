@@ -1,0 +1,96 @@
+//! Logs, to standard error.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+/// The variable with the level, or with directives like `info,tidings::frontend=debug`.
+pub const LEVEL_VARIABLE: &str = "TIDINGS_LOG";
+/// The variable with the format: `plain` or `json`.
+pub const FORMAT_VARIABLE: &str = "TIDINGS_LOG_FORMAT";
+
+/// Why the logs cannot be set up as the environment says.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogsError {
+    /// The level is none.
+    #[error(
+        "{LEVEL_VARIABLE}: {0:?} is no log level: write off, error, warn, info, debug or trace, or directives such as info,tidings::frontend=debug"
+    )]
+    Level(String),
+    /// The format is none.
+    #[error("{FORMAT_VARIABLE}: {0:?} is no log format: write plain or json")]
+    Format(String),
+}
+
+/// How to log.
+#[derive(Debug)]
+pub struct Logs {
+    filter: EnvFilter,
+    json: bool,
+}
+
+impl Logs {
+    /// As the environment says: by default from level `info` on, in plain text.
+    ///
+    /// # Errors
+    /// See [`LogsError`].
+    pub fn from_env() -> Result<Self, LogsError> {
+        let text = |name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+        Self::new(&text(LEVEL_VARIABLE), &text(FORMAT_VARIABLE))
+    }
+
+    /// With this level or these directives, in this format; an empty text stands for the default.
+    ///
+    /// # Errors
+    /// See [`LogsError`].
+    pub fn new(level: &str, format: &str) -> Result<Self, LogsError> {
+        // A lone word that is no level would be taken for the name of a module, and switch everything else off.
+        let is_word = !level.is_empty() && !level.contains(['=', ',']);
+        if is_word && level.parse::<LevelFilter>().is_err() {
+            return Err(LogsError::Level(level.into()));
+        }
+        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level);
+        let json = match format {
+            "" | "plain" => false,
+            "json" => true,
+            _ => return Err(LogsError::Format(format.into())),
+        };
+        Ok(Self { filter: filter.map_err(|_| LogsError::Level(level.into()))?, json })
+    }
+
+    /// Sets the process up to log so. Does nothing when that was done before.
+    pub fn install(self) {
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(self.filter)
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal());
+        // The error says that there is a subscriber already.
+        let _ = if self.json { builder.json().try_init() } else { builder.try_init() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_directives_and_formats_are_taken() {
+        for level in
+            ["", "off", "error", "warn", "info", "DEBUG", "trace", "warn,tidings::frontend=debug", "tidings=info"]
+        {
+            for format in ["", "plain", "json"] {
+                assert!(Logs::new(level, format).is_ok(), "{level:?} {format:?}");
+            }
+        }
+        assert_eq!(Logs::new("", "").unwrap().filter.to_string(), "info");
+    }
+
+    #[test]
+    fn a_slip_is_told() {
+        for level in ["inof", "verbose", "tidings=loud", "=,="] {
+            assert_eq!(Logs::new(level, "").unwrap_err(), LogsError::Level(level.into()));
+        }
+        assert_eq!(Logs::new("", "JSONL").unwrap_err(), LogsError::Format("JSONL".into()));
+    }
+}
