@@ -76,6 +76,33 @@ fn a_faulty_flag_or_variable_is_told_by_name() {
 }
 
 #[test]
+fn a_slip_in_the_variables_for_logs_is_told() {
+    for (variable, value) in [("TIDINGS_LOG", "inof"), ("TIDINGS_LOG_FORMAT", "xml")] {
+        let (code, output, errors) = run(&["serve"], &[(variable, value)]);
+        assert_eq!((code, output.as_str(), errors.lines().count()), (2, "", 1), "{errors}");
+        assert!(errors.starts_with(&format!("error: {variable}: \"{value}\" is no log ")), "{errors}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_key() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let free = ["--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[\"127.0.0.1:0\"]"];
+    let (code, output, errors) = run(&[&free[..], &["--set", &format!("ops.listen={addr}")]].concat(), &[]);
+    assert_eq!(
+        (code, output.as_str(), errors.as_str()),
+        (
+            2,
+            "",
+            &*format!(
+                "error: cannot listen on TCP {addr}: the port is in use; stop the other program or choose another port in ops.listen\n"
+            )
+        )
+    );
+}
+
+#[test]
 fn a_missing_file_is_told() {
     let (code, _, errors) = run(&["--config", "/nonexistent/tidings.toml"], &[]);
     assert_eq!(code, 2);

@@ -69,4 +69,10 @@ impl BatchCounts {
     pub fn count(&mut self, outcome: Outcome, more: usize) {
         self.0[outcome as usize] += more as u64;
     }
+
+    /// Corrects the outcome of announces of this batch that their owner could not take.
+    pub fn shed(&mut self, announces: usize) {
+        self.0[Outcome::Announce as usize] -= announces as u64;
+        self.0[Outcome::Shed as usize] += announces as u64;
+    }
 }

@@ -130,7 +130,7 @@ impl UdpFrontend {
         for (owner, announces) in owners.iter().zip(&mut self.announces) {
             if !announces.is_empty() {
                 let shed = self.context.router.hand_over(owner, std::mem::take(announces));
-                counts.count(Outcome::Shed, shed);
+                counts.shed(shed);
             }
         }
         drop(owners);
