@@ -62,13 +62,10 @@ fn serve(settings: Settings) -> Result<(), Failure> {
             if settings { Failure::Settings(error) } else { Failure::Run(error) }
         })?;
         print(&greeting(node.addrs()))?;
-        loop {
-            match signals.next().await {
-                Signal::Reload => match node.reload() {
-                    Ok(()) => tracing::info!("reloaded"),
-                    Err(error) => tracing::error!(%error, "not reloaded, the former state stays"),
-                },
-                Signal::Stop => break,
+        while let Signal::Reload = signals.next().await {
+            match node.reload() {
+                Ok(()) => tracing::info!("reloaded"),
+                Err(error) => tracing::error!(%error, "not reloaded, the former state stays"),
             }
         }
         node.stop().await;
