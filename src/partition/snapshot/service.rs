@@ -1,0 +1,392 @@
+//! The thread that restores, and then writes snapshots round after round.
+
+use std::fs::File;
+use std::io::{self, BufReader, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ractor::ActorId;
+use tokio::sync::oneshot;
+
+use super::format::{self, AnyPiece, Fault};
+use super::restore::{self, BATCH, Restored};
+use super::walk::{MAX_STEP, Step, Walk};
+use super::{DataDir, LAST, Settings, Shared, Stop};
+use crate::clock::{Clock, Now};
+use crate::partition::{Message, OwnerHandle, Owners, Partitions};
+use crate::swarm::Totals;
+
+/// The pause between two steps.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Swarms and records that a step copies at the least.
+const MIN_STEP: usize = 1_024;
+/// How long an owner may take to let us in. One that takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The time between two progress lines of a long restore.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// The state of the thread.
+pub struct Service {
+    settings: Settings,
+    dir: DataDir,
+    owners: Arc<Owners>,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    /// The owners whose records are all back, by number. One with another id is new and has to be refilled before its
+    /// snapshot may replace the one of its predecessor.
+    filled: Vec<Option<ActorId>>,
+    /// Whether the files on the disk are of the owners as they are now, each of its own.
+    settled: bool,
+    /// Whether the last round failed, which was said then and need not be said again.
+    failing: bool,
+}
+
+/// Why there is no snapshot of an owner in this round.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("cannot write to node.data_dir: {0}")]
+    Disk(#[from] io::Error),
+    #[error("an owner of partitions failed or did not answer")]
+    Owner,
+    #[error("there was no time left")]
+    Late,
+    #[error("the node stops")]
+    Stopped,
+}
+
+/// How much a round has to copy, and how fast.
+struct Pace {
+    begun: Duration,
+    /// Zero: as fast as it goes.
+    length: Duration,
+    units: u64,
+    done: u64,
+}
+
+/// What a round has written.
+#[derive(Default)]
+struct Written {
+    bytes: u64,
+    records: u64,
+}
+
+impl Service {
+    pub fn new(
+        settings: Settings,
+        dir: DataDir,
+        owners: Arc<Owners>,
+        clock: Arc<dyn Clock>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { settings, dir, owners, clock, shared, filled: Vec::new(), settled: false, failing: false }
+    }
+
+    /// Restores, tells so, and makes snapshots until it is told to stop.
+    pub fn run(mut self, restored: oneshot::Sender<()>) {
+        self.restore_all();
+        // Those who started us may be gone.
+        let _ = restored.send(());
+        let mut pause = self.settings.interval;
+        loop {
+            match self.wait(pause) {
+                Some(Stop::Now) => return,
+                Some(Stop::Complete) => break,
+                None => {}
+            }
+            let begun = self.clock.now().uptime;
+            self.round(self.settings.interval / 2);
+            pause = self.settings.interval.saturating_sub(self.clock.now().uptime.saturating_sub(begun));
+        }
+        self.round(Duration::ZERO);
+    }
+
+    /// Waits, and refills owners that are new. Returns early after that, or when told to stop.
+    fn wait(&mut self, pause: Duration) -> Option<Stop> {
+        let (stop, refill) = {
+            let mut orders = self.shared.orders.lock();
+            if orders.stop.is_none() && !orders.refill {
+                self.shared.ordered.wait_for(&mut orders, pause);
+            }
+            (orders.stop, std::mem::take(&mut orders.refill))
+        };
+        if refill && stop != Some(Stop::Now) {
+            (0..self.owners.load().len()).for_each(|number| self.refill(number));
+        }
+        stop
+    }
+
+    /// Writes a snapshot of all owners within about `length`.
+    fn round(&mut self, length: Duration) {
+        let begun = self.clock.now();
+        let handles = Vec::clone(&self.owners.load());
+        let units = handles.iter().map(|handle| handle.status().totals.lock().map(units).iter().sum::<u64>()).sum();
+        let mut pace = Pace { begun: begun.uptime, length, units, done: 0 };
+        let (mut total, mut complete, mut failure) = (Written::default(), Vec::new(), None);
+        for number in 0..handles.len() {
+            match self.write(number, &mut pace) {
+                Ok(written) => {
+                    total.bytes += written.bytes;
+                    total.records += written.records;
+                    complete.push(number);
+                }
+                // The others need not do without.
+                Err(Failure::Owner) => failure = Some(Failure::Owner),
+                Err(other) => {
+                    failure = Some(other);
+                    break;
+                }
+            }
+        }
+        // Until every owner has its own file, some of its records may be in the files of others.
+        let publish = match failure {
+            None => true,
+            Some(Failure::Owner) => self.settled,
+            Some(_) => false,
+        };
+        if publish && let Err(error) = self.dir.publish(&complete) {
+            failure = Some(error.into());
+        }
+        self.dir.discard(0..handles.len());
+        match failure {
+            None => {
+                self.settled = true;
+                self.dir.remove_from(handles.len());
+                let status = &self.shared.status;
+                let took = self.clock.now().uptime.saturating_sub(begun.uptime);
+                status.last_duration_millis.store(took.as_millis() as u64, Relaxed);
+                status.last_bytes.store(total.bytes, Relaxed);
+                status.last_records.store(total.records, Relaxed);
+                status.last_millis.store(begun.wall_millis, Relaxed);
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("snapshots are written again");
+                }
+            }
+            // Stopped in the middle: a last round follows, or none is wanted.
+            Some(Failure::Stopped) => {}
+            Some(failure) => {
+                self.shared.status.errors.fetch_add(1, Relaxed);
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%failure, "no snapshot of the peers could be written; the node goes on and tries again");
+                }
+            }
+        }
+    }
+
+    /// Writes the temporary file of an owner.
+    fn write(&mut self, number: usize, pace: &mut Pace) -> Result<Written, Failure> {
+        self.refill(number);
+        let handle = self.owners.load().get(number).cloned().ok_or(Failure::Owner)?;
+        if self.filled.get(number) != Some(&Some(handle.actor().get_id())) {
+            return Err(Failure::Owner);
+        }
+        let mut file = File::create(self.dir.temporary(number))?;
+        let mut written = Written::default();
+        let mut put = |bytes: &[u8]| {
+            written.bytes += bytes.len() as u64;
+            file.write_all(bytes)
+        };
+        put(&format::header(&self.settings.node_id, self.clock.now().wall_millis))?;
+        let (mut walk, mut frames, mut records) = (Walk::new(), 0, 0);
+        loop {
+            let budget = pace.budget(self.clock.now().uptime)?;
+            let (walked, step) = visit(&handle, move |partitions, now| {
+                let step = walk.step(partitions, now, budget);
+                (walk, step)
+            })
+            .ok_or(Failure::Owner)?;
+            walk = walked;
+            let Step { frame, done } = step;
+            if frame.pieces > 0 {
+                put(&format::frame_head(frame.payload()))?;
+                put(frame.payload())?;
+                frames += 1;
+                records += frame.records as u64;
+                pace.done += (frame.pieces + frame.records) as u64;
+            }
+            if done {
+                break;
+            }
+            if !pace.is_behind(self.clock.now().uptime) && self.wait(PAUSE).is_some() {
+                return Err(Failure::Stopped);
+            }
+        }
+        put(&format::footer(frames, records))?;
+        file.sync_all()?;
+        written.records = records;
+        Ok(written)
+    }
+
+    /// Restores all files into their owners. Reading goes before listening, so nobody is served by half of the peers.
+    fn restore_all(&mut self) {
+        let begun = self.clock.now().uptime;
+        self.filled = self.owners.load().iter().map(|handle| Some(handle.actor().get_id())).collect();
+        let (restored, files) = self.load_files(None);
+        if files > 0 {
+            let took = self.clock.now().uptime.saturating_sub(begun);
+            let Restored { kept, expired, refused } = restored;
+            tracing::info!(peers = kept, expired, refused, files, ?took, "restored the peers of the last run");
+        }
+    }
+
+    /// Fills an owner that has replaced a failed one. Its file is the latest that there is of it, as none is published
+    /// before this was done.
+    fn refill(&mut self, number: usize) {
+        let Some(id) = self.owners.load().get(number).map(|handle| handle.actor().get_id()) else { return };
+        if self.filled.len() <= number {
+            self.filled.resize(number + 1, None);
+        }
+        if self.filled[number] == Some(id) {
+            return;
+        }
+        let (restored, _) = self.load_files(Some(number));
+        self.filled[number] = Some(id);
+        tracing::info!(owner = number, peers = restored.kept, "refilled an owner of partitions from its snapshot");
+    }
+
+    /// Loads all files, or those that may have records of one owner, and returns what came of how many.
+    fn load_files(&mut self, only: Option<usize>) -> (Restored, usize) {
+        let files = self.dir.list().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot list the snapshots in node.data_dir");
+            Vec::new()
+        });
+        let mut loading = Loading {
+            handles: Vec::clone(&self.owners.load()),
+            batches: Vec::new(),
+            restored: Restored::default(),
+            only,
+            said: self.clock.now().uptime,
+        };
+        let mut count = 0;
+        for (number, path) in files {
+            if only.is_none_or(|only| only == number || !self.settled) {
+                self.load_file(number, &path, &mut loading);
+                count += 1;
+            }
+        }
+        self.shared.status.restored_records.fetch_add(loading.restored.kept, Relaxed);
+        (loading.restored, count)
+    }
+
+    fn load_file(&mut self, number: usize, path: &Path, loading: &mut Loading) {
+        let wall = self.clock.now().wall_millis;
+        let before = loading.restored;
+        loading.batches = vec![Batch::default(); loading.handles.len()];
+        let mut expired = 0;
+        let mut unread = 0;
+        let read = File::open(path).map_err(Fault::Io).and_then(|file| {
+            let mut source = BufReader::new(file);
+            let read = restore::read(&mut source, wall, self.settings.peer_ttl, &mut expired, |piece| {
+                let owner = self.owners.place(self.owners.hash(piece.info_hash()), loading.handles.len());
+                loading.push(owner, piece, &*self.clock);
+            });
+            let length = source.get_ref().metadata().map_or(0, |metadata| metadata.len());
+            unread = length.saturating_sub(source.stream_position().unwrap_or(length));
+            read
+        });
+        loading.restored.expired += expired;
+        (0..loading.handles.len()).for_each(|owner| loading.send(owner));
+        let Err(fault) = read else { return };
+        self.shared.status.corrupt_files.fetch_add(1, Relaxed);
+        let kept = loading.restored.kept - before.kept;
+        match self.dir.set_aside(number, wall) {
+            Ok(aside) => tracing::warn!(
+                file = %path.display(), %fault, restored = kept, bytes_unread = unread, set_aside = %aside.display(),
+                "a snapshot is not whole: the peers before the fault are back, those after it are lost",
+            ),
+            Err(error) => tracing::warn!(
+                file = %path.display(), %fault, restored = kept, bytes_unread = unread, %error,
+                "a snapshot is not whole and cannot be set aside: the peers before the fault are back",
+            ),
+        }
+    }
+}
+
+/// A restore on its way.
+struct Loading {
+    handles: Vec<OwnerHandle>,
+    /// What waits to be sent to each owner.
+    batches: Vec<Batch>,
+    restored: Restored,
+    only: Option<usize>,
+    said: Duration,
+}
+
+#[derive(Clone, Default)]
+struct Batch {
+    pieces: Vec<AnyPiece>,
+    records: usize,
+}
+
+impl Loading {
+    fn push(&mut self, owner: usize, piece: AnyPiece, clock: &dyn Clock) {
+        if self.only.is_some_and(|only| only != owner) {
+            return;
+        }
+        let Some(batch) = self.batches.get(owner) else { return };
+        if batch.records + piece.len() > BATCH {
+            self.send(owner);
+            let now = clock.now().uptime;
+            if now.saturating_sub(self.said) > PROGRESS {
+                self.said = now;
+                tracing::info!(peers = self.restored.kept, "restoring");
+            }
+        }
+        let batch = &mut self.batches[owner];
+        batch.records += piece.len();
+        batch.pieces.push(piece);
+    }
+
+    fn send(&mut self, owner: usize) {
+        let Batch { pieces, records } = std::mem::take(&mut self.batches[owner]);
+        if records > 0 {
+            let merged = visit(&self.handles[owner], move |partitions, now| restore::merge(&pieces, partitions, now));
+            self.restored += merged.unwrap_or(Restored { refused: records as u64, ..Restored::default() });
+        }
+    }
+}
+
+impl Pace {
+    /// Swarms and records that the next step should copy.
+    fn budget(&self, now: Duration) -> Result<usize, Failure> {
+        let elapsed = now.saturating_sub(self.begun);
+        if self.length.is_zero() {
+            return if elapsed < LAST { Ok(MAX_STEP) } else { Err(Failure::Late) };
+        }
+        // Past the end, what came meanwhile.
+        if elapsed >= self.length {
+            return Ok(MAX_STEP);
+        }
+        Ok((self.due(elapsed + PAUSE).saturating_sub(self.done) as usize).clamp(MIN_STEP, MAX_STEP))
+    }
+
+    fn is_behind(&self, now: Duration) -> bool {
+        self.length.is_zero() || self.due(now.saturating_sub(self.begun)) > self.done
+    }
+
+    /// What should be copied by then.
+    fn due(&self, elapsed: Duration) -> u64 {
+        let part = elapsed.as_secs_f64() / self.length.as_secs_f64();
+        (self.units as f64 * part.min(1.0)) as u64
+    }
+}
+
+fn units(totals: Totals) -> u64 {
+    let Totals { swarms, leechers, partial_seeds, seeders, stopped, .. } = totals;
+    (swarms + leechers + partial_seeds + seeders + stopped) as u64
+}
+
+/// Lets a function see an owner and waits for what it returns; `None` when the owner fails.
+fn visit<T: Send + 'static>(
+    handle: &OwnerHandle,
+    visit: impl FnOnce(&mut Partitions, Now) -> T + Send + 'static,
+) -> Option<T> {
+    let (reply, answer) = std::sync::mpsc::sync_channel(1);
+    let message = Message::Visit(Box::new(move |partitions, now| {
+        // We may have given up.
+        let _ = reply.send(visit(partitions, now));
+    }));
+    handle.send_beyond_limit(message).ok()?;
+    answer.recv_timeout(DEADLINE).ok()
+}
