@@ -151,6 +151,24 @@ pub enum AnyPiece {
     V6(Piece<V6>),
 }
 
+impl AnyPiece {
+    /// The swarm.
+    pub fn info_hash(&self) -> &InfoHash {
+        match self {
+            Self::V4(piece) => &piece.info_hash,
+            Self::V6(piece) => &piece.info_hash,
+        }
+    }
+
+    /// Records in it.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::V4(piece) => piece.records.len(),
+            Self::V6(piece) => piece.records.len(),
+        }
+    }
+}
+
 /// A whole data frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -164,6 +182,7 @@ pub struct Frame {
 #[derive(Debug)]
 pub struct Frames<R> {
     source: R,
+    offset: u64,
     frames: u64,
     records: u64,
     ended: bool,
@@ -188,7 +207,13 @@ impl<R: Read> Frames<R> {
         if header.first() != Some(&KIND_HEADER) || header.len() < 9 {
             return Err(Fault::Malformed);
         }
-        Ok(Self { source, frames: 0, records: 0, ended: false })
+        let offset = 10 + framed(&header);
+        Ok(Self { source, offset, frames: 0, records: 0, ended: false })
+    }
+
+    /// How many bytes of the file were whole frames so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The next data frame; `None` at the end of a complete file. After an error there is no more to be had.
@@ -206,16 +231,16 @@ impl<R: Read> Frames<R> {
                 let wall = u64::from_le_bytes(rest.take()?);
                 let mut pieces = Vec::new();
                 while !rest.0.is_empty() {
-                    let (piece, records) = match rest.take::<1>()? {
-                        [4] => rest.piece::<V4>().map(|piece| (piece.records.len(), AnyPiece::V4(piece))),
-                        [6] => rest.piece::<V6>().map(|piece| (piece.records.len(), AnyPiece::V6(piece))),
-                        _ => Err(Fault::Malformed),
-                    }
-                    .map(|(records, piece)| (piece, records))?;
-                    self.records += records as u64;
+                    let piece = match rest.take::<1>()? {
+                        [4] => AnyPiece::V4(rest.piece()?),
+                        [6] => AnyPiece::V6(rest.piece()?),
+                        _ => return Err(Fault::Malformed),
+                    };
+                    self.records += piece.len() as u64;
                     pieces.push(piece);
                 }
                 self.frames += 1;
+                self.offset += framed(&payload);
                 Ok(Some(Frame { wall, pieces }))
             }
             [KIND_FOOTER] => {
@@ -226,6 +251,11 @@ impl<R: Read> Frames<R> {
             _ => Err(Fault::Malformed),
         }
     }
+}
+
+/// Bytes that a payload takes in the file.
+fn framed(payload: &[u8]) -> u64 {
+    8 + payload.len() as u64
 }
 
 fn array<const N: usize>(source: &mut impl Read) -> Result<[u8; N], Fault> {

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::format::{AnyPiece, Fault, Frames, Piece, Saved};
 use crate::clock::Now;
 use crate::partition::Partitions;
-use crate::swarm::{AddressFamily, HlcTime, InfoHash, Record, Second, Stamp, Store};
+use crate::swarm::{AddressFamily, HlcTime, Record, Second, Stamp, Store};
 
 /// Records that one visit merges, at the most: about half a millisecond, as an owner may be serving.
 pub const BATCH: usize = 2_048;
@@ -29,26 +29,17 @@ impl std::ops::AddAssign for Restored {
     }
 }
 
-impl AnyPiece {
-    /// The swarm.
-    pub fn info_hash(&self) -> &InfoHash {
-        match self {
-            Self::V4(piece) => &piece.info_hash,
-            Self::V6(piece) => &piece.info_hash,
-        }
-    }
-
-    /// Records in it.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::V4(piece) => piece.records.len(),
-            Self::V6(piece) => piece.records.len(),
-        }
-    }
+/// What was read of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Records that were too old.
+    pub expired: u64,
+    /// Bytes up to the fault, if there is one.
+    pub whole_bytes: u64,
 }
 
 /// Reads whole frames until the end or the first fault. Calls `each` with pieces of at most [`BATCH`] records that are
-/// no older than `ttl` seconds at `wall`; returns how many records were older.
+/// no older than `ttl` seconds at `wall`.
 ///
 /// # Errors
 /// The fault; all that was whole before it has been handed over.
@@ -56,13 +47,16 @@ pub fn read(
     source: impl Read,
     wall: u64,
     ttl: u16,
-    expired: &mut u64,
+    report: &mut Report,
     mut each: impl FnMut(AnyPiece),
 ) -> Result<(), Fault> {
     let mut frames = Frames::open(source)?;
-    while let Some(frame) = frames.next()? {
+    loop {
+        report.whole_bytes = frames.offset();
+        let Some(frame) = frames.next()? else { return Ok(()) };
         // Rounded up: no number of restarts makes a peer younger. A clock that went back lets no time pass.
         let passed = wall.saturating_sub(frame.wall).div_ceil(1_000);
+        let expired = &mut report.expired;
         for piece in frame.pieces {
             match piece {
                 AnyPiece::V4(piece) => aged(piece, passed, ttl, expired).for_each(|piece| each(AnyPiece::V4(piece))),
@@ -70,7 +64,6 @@ pub fn read(
             }
         }
     }
-    Ok(())
 }
 
 /// The piece in parts, `passed` seconds later.

@@ -1,7 +1,7 @@
 //! The thread that restores, and then writes snapshots round after round.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek, Write};
+use std::io::{self, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +11,7 @@ use ractor::ActorId;
 use tokio::sync::oneshot;
 
 use super::format::{self, AnyPiece, Fault};
-use super::restore::{self, BATCH, Restored};
+use super::restore::{self, BATCH, Report, Restored};
 use super::walk::{MAX_STEP, Step, Walk};
 use super::{DataDir, LAST, Settings, Shared, Stop};
 use crate::clock::{Clock, Now};
@@ -168,7 +168,7 @@ impl Service {
             Some(failure) => {
                 self.shared.status.errors.fetch_add(1, Relaxed);
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%failure, "no snapshot of the peers could be written; the node goes on and tries again");
+                    tracing::error!(%failure, "a snapshot of the peers failed; the node goes on and tries again");
                 }
             }
         }
@@ -208,7 +208,9 @@ impl Service {
             if done {
                 break;
             }
-            if !pace.is_behind(self.clock.now().uptime) && self.wait(PAUSE).is_some() {
+            let pause = if pace.is_behind(self.clock.now().uptime) { Duration::ZERO } else { PAUSE };
+            // The last round has been told to stop before it began.
+            if !pace.length.is_zero() && self.wait(pause).is_some() {
                 return Err(Failure::Stopped);
             }
         }
@@ -273,30 +275,27 @@ impl Service {
         let wall = self.clock.now().wall_millis;
         let before = loading.restored;
         loading.batches = vec![Batch::default(); loading.handles.len()];
-        let mut expired = 0;
-        let mut unread = 0;
+        let mut report = Report::default();
+        let mut length = 0;
         let read = File::open(path).map_err(Fault::Io).and_then(|file| {
-            let mut source = BufReader::new(file);
-            let read = restore::read(&mut source, wall, self.settings.peer_ttl, &mut expired, |piece| {
+            length = file.metadata().map_or(0, |metadata| metadata.len());
+            restore::read(BufReader::new(file), wall, self.settings.peer_ttl, &mut report, |piece| {
                 let owner = self.owners.place(self.owners.hash(piece.info_hash()), loading.handles.len());
                 loading.push(owner, piece, &*self.clock);
-            });
-            let length = source.get_ref().metadata().map_or(0, |metadata| metadata.len());
-            unread = length.saturating_sub(source.stream_position().unwrap_or(length));
-            read
+            })
         });
-        loading.restored.expired += expired;
+        loading.restored.expired += report.expired;
         (0..loading.handles.len()).for_each(|owner| loading.send(owner));
         let Err(fault) = read else { return };
         self.shared.status.corrupt_files.fetch_add(1, Relaxed);
-        let kept = loading.restored.kept - before.kept;
+        let (kept, lost) = (loading.restored.kept - before.kept, length.saturating_sub(report.whole_bytes));
         match self.dir.set_aside(number, wall) {
             Ok(aside) => tracing::warn!(
-                file = %path.display(), %fault, restored = kept, bytes_unread = unread, set_aside = %aside.display(),
+                file = %path.display(), %fault, restored = kept, bytes_lost = lost, set_aside = %aside.display(),
                 "a snapshot is not whole: the peers before the fault are back, those after it are lost",
             ),
             Err(error) => tracing::warn!(
-                file = %path.display(), %fault, restored = kept, bytes_unread = unread, %error,
+                file = %path.display(), %fault, restored = kept, bytes_lost = lost, %error,
                 "a snapshot is not whole and cannot be set aside: the peers before the fault are back",
             ),
         }
@@ -362,7 +361,7 @@ impl Pace {
     }
 
     fn is_behind(&self, now: Duration) -> bool {
-        self.length.is_zero() || self.due(now.saturating_sub(self.begun)) > self.done
+        self.due(now.saturating_sub(self.begun)) > self.done
     }
 
     /// What should be copied by then.
