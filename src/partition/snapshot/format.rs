@@ -161,7 +161,7 @@ impl AnyPiece {
     }
 
     /// Records in it.
-    pub fn len(&self) -> usize {
+    pub fn records(&self) -> usize {
         match self {
             Self::V4(piece) => piece.records.len(),
             Self::V6(piece) => piece.records.len(),
@@ -220,7 +220,7 @@ impl<R: Read> Frames<R> {
     ///
     /// # Errors
     /// See [`Fault`].
-    pub fn next(&mut self) -> Result<Option<Frame>, Fault> {
+    pub fn read(&mut self) -> Result<Option<Frame>, Fault> {
         if self.ended {
             return Ok(None);
         }
@@ -236,7 +236,7 @@ impl<R: Read> Frames<R> {
                         [6] => AnyPiece::V6(rest.piece()?),
                         _ => return Err(Fault::Malformed),
                     };
-                    self.records += piece.len() as u64;
+                    self.records += piece.records() as u64;
                     pieces.push(piece);
                 }
                 self.frames += 1;

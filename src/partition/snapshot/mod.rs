@@ -2,7 +2,7 @@
 //! owner was replaced. `docs/warm-restart.md` tells operators the same from their side.
 //!
 //! One thread does it all, one owner after the other, so at most one step's copy is in memory. It asks the owner for a
-//! step ([`walk`]), writes it, and pauses, so that a round over all owners takes half of the interval whatever it holds.
+//! step (`walk`), writes it, and pauses, so that a round over all owners takes half of the interval whatever it holds.
 //! When all files of the round are on the disk they are renamed together: with another number of threads or another
 //! placement key the records of one old file belong to several owners, and must not be lost between two renames.
 

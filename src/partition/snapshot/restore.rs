@@ -53,7 +53,7 @@ pub fn read(
     let mut frames = Frames::open(source)?;
     loop {
         report.whole_bytes = frames.offset();
-        let Some(frame) = frames.next()? else { return Ok(()) };
+        let Some(frame) = frames.read()? else { return Ok(()) };
         // Rounded up: no number of restarts makes a peer younger. A clock that went back lets no time pass.
         let passed = wall.saturating_sub(frame.wall).div_ceil(1_000);
         let expired = &mut report.expired;

@@ -1,8 +1,9 @@
 //! The thread that restores, and then writes snapshots round after round.
 
+mod load;
+
 use std::fs::File;
-use std::io::{self, BufReader, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,8 +11,7 @@ use std::time::Duration;
 use ractor::ActorId;
 use tokio::sync::oneshot;
 
-use super::format::{self, AnyPiece, Fault};
-use super::restore::{self, BATCH, Report, Restored};
+use super::format;
 use super::walk::{MAX_STEP, Step, Walk};
 use super::{DataDir, LAST, Settings, Shared, Stop};
 use crate::clock::{Clock, Now};
@@ -24,8 +24,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const MIN_STEP: usize = 1_024;
 /// How long an owner may take to let us in. One that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The time between two progress lines of a long restore.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The state of the thread.
 pub struct Service {
@@ -34,13 +32,22 @@ pub struct Service {
     owners: Arc<Owners>,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
-    /// The owners whose records are all back, by number. One with another id is new and has to be refilled before its
-    /// snapshot may replace the one of its predecessor.
-    filled: Vec<Option<ActorId>>,
+    /// By the number of the owner.
+    filled: Vec<Filled>,
     /// Whether the files on the disk are of the owners as they are now, each of its own.
     settled: bool,
     /// Whether the last round failed, which was said then and need not be said again.
     failing: bool,
+}
+
+/// What an owner was given back.
+#[derive(Clone, Copy, Default)]
+struct Filled {
+    /// The owner whose records are all back. One with another id is new and has to be refilled before its snapshot may
+    /// replace the one of its predecessor.
+    id: Option<ActorId>,
+    /// How often in a row an owner failed over what it was given.
+    failures: u8,
 }
 
 /// Why there is no snapshot of an owner in this round.
@@ -178,7 +185,7 @@ impl Service {
     fn write(&mut self, number: usize, pace: &mut Pace) -> Result<Written, Failure> {
         self.refill(number);
         let handle = self.owners.load().get(number).cloned().ok_or(Failure::Owner)?;
-        if self.filled.get(number) != Some(&Some(handle.actor().get_id())) {
+        if self.filled.get(number).and_then(|filled| filled.id) != Some(handle.actor().get_id()) {
             return Err(Failure::Owner);
         }
         let mut file = File::create(self.dir.temporary(number))?;
@@ -218,131 +225,6 @@ impl Service {
         file.sync_all()?;
         written.records = records;
         Ok(written)
-    }
-
-    /// Restores all files into their owners. Reading goes before listening, so nobody is served by half of the peers.
-    fn restore_all(&mut self) {
-        let begun = self.clock.now().uptime;
-        self.filled = self.owners.load().iter().map(|handle| Some(handle.actor().get_id())).collect();
-        let (restored, files) = self.load_files(None);
-        if files > 0 {
-            let took = self.clock.now().uptime.saturating_sub(begun);
-            let Restored { kept, expired, refused } = restored;
-            tracing::info!(peers = kept, expired, refused, files, ?took, "restored the peers of the last run");
-        }
-    }
-
-    /// Fills an owner that has replaced a failed one. Its file is the latest that there is of it, as none is published
-    /// before this was done.
-    fn refill(&mut self, number: usize) {
-        let Some(id) = self.owners.load().get(number).map(|handle| handle.actor().get_id()) else { return };
-        if self.filled.len() <= number {
-            self.filled.resize(number + 1, None);
-        }
-        if self.filled[number] == Some(id) {
-            return;
-        }
-        let (restored, _) = self.load_files(Some(number));
-        self.filled[number] = Some(id);
-        tracing::info!(owner = number, peers = restored.kept, "refilled an owner of partitions from its snapshot");
-    }
-
-    /// Loads all files, or those that may have records of one owner, and returns what came of how many.
-    fn load_files(&mut self, only: Option<usize>) -> (Restored, usize) {
-        let files = self.dir.list().unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot list the snapshots in node.data_dir");
-            Vec::new()
-        });
-        let mut loading = Loading {
-            handles: Vec::clone(&self.owners.load()),
-            batches: Vec::new(),
-            restored: Restored::default(),
-            only,
-            said: self.clock.now().uptime,
-        };
-        let mut count = 0;
-        for (number, path) in files {
-            if only.is_none_or(|only| only == number || !self.settled) {
-                self.load_file(number, &path, &mut loading);
-                count += 1;
-            }
-        }
-        self.shared.status.restored_records.fetch_add(loading.restored.kept, Relaxed);
-        (loading.restored, count)
-    }
-
-    fn load_file(&mut self, number: usize, path: &Path, loading: &mut Loading) {
-        let wall = self.clock.now().wall_millis;
-        let before = loading.restored;
-        loading.batches = vec![Batch::default(); loading.handles.len()];
-        let mut report = Report::default();
-        let mut length = 0;
-        let read = File::open(path).map_err(Fault::Io).and_then(|file| {
-            length = file.metadata().map_or(0, |metadata| metadata.len());
-            restore::read(BufReader::new(file), wall, self.settings.peer_ttl, &mut report, |piece| {
-                let owner = self.owners.place(self.owners.hash(piece.info_hash()), loading.handles.len());
-                loading.push(owner, piece, &*self.clock);
-            })
-        });
-        loading.restored.expired += report.expired;
-        (0..loading.handles.len()).for_each(|owner| loading.send(owner));
-        let Err(fault) = read else { return };
-        self.shared.status.corrupt_files.fetch_add(1, Relaxed);
-        let (kept, lost) = (loading.restored.kept - before.kept, length.saturating_sub(report.whole_bytes));
-        match self.dir.set_aside(number, wall) {
-            Ok(aside) => tracing::warn!(
-                file = %path.display(), %fault, restored = kept, bytes_lost = lost, set_aside = %aside.display(),
-                "a snapshot is not whole: the peers before the fault are back, those after it are lost",
-            ),
-            Err(error) => tracing::warn!(
-                file = %path.display(), %fault, restored = kept, bytes_lost = lost, %error,
-                "a snapshot is not whole and cannot be set aside: the peers before the fault are back",
-            ),
-        }
-    }
-}
-
-/// A restore on its way.
-struct Loading {
-    handles: Vec<OwnerHandle>,
-    /// What waits to be sent to each owner.
-    batches: Vec<Batch>,
-    restored: Restored,
-    only: Option<usize>,
-    said: Duration,
-}
-
-#[derive(Clone, Default)]
-struct Batch {
-    pieces: Vec<AnyPiece>,
-    records: usize,
-}
-
-impl Loading {
-    fn push(&mut self, owner: usize, piece: AnyPiece, clock: &dyn Clock) {
-        if self.only.is_some_and(|only| only != owner) {
-            return;
-        }
-        let Some(batch) = self.batches.get(owner) else { return };
-        if batch.records + piece.len() > BATCH {
-            self.send(owner);
-            let now = clock.now().uptime;
-            if now.saturating_sub(self.said) > PROGRESS {
-                self.said = now;
-                tracing::info!(peers = self.restored.kept, "restoring");
-            }
-        }
-        let batch = &mut self.batches[owner];
-        batch.records += piece.len();
-        batch.pieces.push(piece);
-    }
-
-    fn send(&mut self, owner: usize) {
-        let Batch { pieces, records } = std::mem::take(&mut self.batches[owner]);
-        if records > 0 {
-            let merged = visit(&self.handles[owner], move |partitions, now| restore::merge(&pieces, partitions, now));
-            self.restored += merged.unwrap_or(Restored { refused: records as u64, ..Restored::default() });
-        }
     }
 }
 

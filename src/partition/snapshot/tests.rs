@@ -168,7 +168,7 @@ fn read_all(file: &[u8]) -> (Vec<Frame>, bool) {
     let Ok(mut reader) = Frames::open(file) else { return (Vec::new(), true) };
     let mut frames = Vec::new();
     loop {
-        match reader.next() {
+        match reader.read() {
             Ok(Some(frame)) => frames.push(frame),
             Ok(None) => return (frames, false),
             Err(_) => return (frames, true),
@@ -272,7 +272,7 @@ fn a_large_swarm_that_changes_meanwhile_lacks_no_more_peers_than_changed() {
         for peer in 0..500 {
             // New leechers, and leechers that become seeders.
             tracker.announce(false, 0, 100_000 + changes, Event::Started, false);
-            tracker.announce(false, 0, (changes + peer * 50) % 60_000 | 1, Event::Completed, true);
+            tracker.announce(false, 0, ((changes + peer * 50) % 60_000) | 1, Event::Completed, true);
             changes += 2;
         }
     });
