@@ -7,7 +7,7 @@ use crate::clock::Now;
 use crate::partition::Partitions;
 use crate::swarm::{AddressFamily, HlcTime, Record, Second, Stamp, Store};
 
-/// Records that one visit merges, at the most: about half a millisecond, as an owner may be serving.
+/// Records that one visit merges, at the most, as an owner may be serving.
 pub const BATCH: usize = 2_048;
 
 /// What a restore made of the records that it read.

@@ -5,7 +5,7 @@ use crate::clock::Now;
 use crate::partition::Partitions;
 use crate::swarm::{AddressFamily, InfoHash, Second, Store};
 
-/// Records that one step copies, at the most: about 0.1 ms, 256 KiB of IPv4 peers or 448 KiB of IPv6 peers.
+/// Records that one step copies, at the most: 256 KiB of IPv4 peers or 448 KiB of IPv6 peers.
 pub const MAX_STEP: usize = 16_384;
 
 /// A walk over all swarms of an owner.
