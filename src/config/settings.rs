@@ -44,11 +44,14 @@ pub struct Node {
     /// Example: `"/var/lib/tidings"`
     #[serde(with = "off")]
     pub data_dir: Option<PathBuf>,
+    /// The time from one snapshot of the peers to the next, in seconds, 1 to 3600. A crash loses what was announced
+    /// since, at most one and a half times as long.
+    pub snapshot_interval: u32,
 }
 
 impl Default for Node {
     fn default() -> Self {
-        Self { id: "tidings".into(), region: "local".into(), data_dir: None }
+        Self { id: "tidings".into(), region: "local".into(), data_dir: None, snapshot_interval: 30 }
     }
 }
 

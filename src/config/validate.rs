@@ -43,7 +43,8 @@ impl Range {
 }
 
 /// The range of every key that is a whole number, as its doc comment states it.
-static RANGES: [Range; 17] = [
+static RANGES: [Range; 18] = [
+    Range::new("node.snapshot_interval", 1, 3600, |s| s.node.snapshot_interval.into()),
     Range::new("announce.interval", 1, 604_800, |s| s.announce.interval.into()),
     Range::new("announce.min_interval", 1, 604_800, |s| s.announce.min_interval.into()),
     Range::new("announce.max_peers", 1, 10_000, |s| s.announce.max_peers.into()),

@@ -23,6 +23,7 @@ use crate::frontend::external::External;
 use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError};
 use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
+use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
 use crate::partition::{Common, Owners, Place, Supervisor, SupervisorArguments};
 use crate::router::Router;
 use crate::swarm::{KeyedHash, Quota};
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The system refuses a thread, a socket option or the like.
     #[error("the system refuses what a node needs: {0}")]
     System(#[from] std::io::Error),
@@ -79,6 +83,7 @@ pub struct Node {
     udp: Arc<UdpContext>,
     http: Arc<HttpContext>,
     supervisor: ActorRef<crate::partition::Start>,
+    snapshots: Option<Snapshots>,
     threads: Threads,
     ops: Option<ops::Server>,
     /// Ends the background workers.
@@ -103,6 +108,7 @@ impl Node {
     /// See [`StartError`]. Whatever had been started stops again.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let access_list = Arc::new(ArcSwap::from_pointee(AccessList::load(&settings.access_list)?));
+        let data_dir = settings.node.data_dir.as_deref().map(DataDir::open).transpose()?;
         let secret = Secret::load(&settings)?;
         let count = match settings.announce.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -159,19 +165,33 @@ impl Node {
         let mut threads = Threads::start(sockets)?;
         // Owners of neighbouring partitions live on different threads.
         let places: Vec<Place> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
+        let refill = snapshot::Refill::default();
         let arguments = SupervisorArguments {
             common,
-            owners,
+            owners: owners.clone(),
             places,
             in_flight: limits.in_flight,
             seed: rand::random(),
-            refill: Arc::new(|_| {}),
+            refill: Arc::new({
+                let refill = refill.clone();
+                move |_| refill.request()
+            }),
         };
         let stop = watch::Sender::new(false);
         if let Some(tls) = &tls {
             tokio::spawn(tls.clone().watch(stop.subscribe()));
         }
         let (supervisor, _) = Supervisor::spawn(None, Supervisor, arguments).await?;
+        let mut snapshots = None;
+        if let Some(dir) = data_dir {
+            let how = snapshot::Settings {
+                node_id: settings.node.id.clone(),
+                interval: Duration::from_secs(settings.node.snapshot_interval.into()),
+                peer_ttl: settings.announce.peer_ttl as u16,
+            };
+            // Before anybody is served, lest clients be told that swarms are empty.
+            snapshots.insert(Snapshots::start(how, dir, owners, clock.clone(), refill)?).restored().await;
+        }
         threads.serve(&udp, &http, TICK)?;
         let context = ops::Context {
             settings: settings.clone(),
@@ -184,7 +204,7 @@ impl Node {
             clock,
         };
         let ops = ops_listener.map(|listener| ops::Server::start(listener, context)).transpose()?;
-        Ok(Self { settings, addrs, router, udp, http, supervisor, threads, ops, stop })
+        Ok(Self { settings, addrs, router, udp, http, supervisor, snapshots, threads, ops, stop })
     }
 
     /// Where it listens.
@@ -200,6 +220,11 @@ impl Node {
     /// The UDP frontends' context, for what it counts.
     pub fn udp(&self) -> &UdpContext {
         &self.udp
+    }
+
+    /// How snapshots go; `None` without a data directory.
+    pub fn snapshots(&self) -> Option<&SnapshotStatus> {
+        self.snapshots.as_ref().map(Snapshots::status)
     }
 
     /// Reads the access list and the certificate again; requests see the new ones from then on.
@@ -220,13 +245,16 @@ impl Node {
         &self.http
     }
 
-    /// Stops listening, lets the owners finish, and ends the threads.
+    /// Stops listening, lets the owners finish, writes a last snapshot, and ends the threads.
     pub async fn stop(mut self) {
         if let Some(ops) = &self.ops {
             ops.stopping();
         }
         self.stop.send_replace(true);
         self.threads.stop_frontends().await;
+        if let Some(snapshots) = self.snapshots {
+            snapshots.finish().await;
+        }
         // An actor that does not stop in time ends with its thread.
         let _ = self.supervisor.stop_and_wait(None, Some(STOP)).await;
         self.threads.end();

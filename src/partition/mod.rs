@@ -2,6 +2,7 @@
 
 mod handle;
 mod owner;
+pub mod snapshot;
 mod supervisor;
 
 pub use handle::{Overloaded, OwnerHandle, Owners};

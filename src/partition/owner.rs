@@ -14,8 +14,8 @@ use crate::clock::{Clock, Now};
 use crate::net::Endpoint;
 use crate::net::outbox::Outbox;
 use crate::swarm::{
-    AddressFamily, Announce, AnnounceReply, Counts, Family, Hlc, InfoHash, KeyedHash, PeerList, Quota, Second, Store,
-    Totals, V4, V6,
+    AddressFamily, Announce, AnnounceReply, ClockAhead, Counts, Family, Hlc, HlcTime, InfoHash, KeyedHash, PeerList,
+    Quota, Second, Store, Totals, V4, V6,
 };
 use crate::wire::udp::{self, TransactionId};
 
@@ -120,11 +120,7 @@ impl Actor for Owner {
 
     async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { common, outbox, status, seed } = arguments;
-        let partitions = Partitions {
-            v4: Store::new(common.hash, common.partitions, common.peer_ttl, common.quota.clone()),
-            v6: Store::new(common.hash, common.partitions, common.peer_ttl, common.quota.clone()),
-            hlc: Hlc::default(),
-        };
+        let partitions = Partitions::new(common.hash, common.partitions, common.peer_ttl, &common.quota);
         Ok(State { common, outbox, status, partitions, random: SmallRng::seed_from_u64(seed) })
     }
 
@@ -168,6 +164,23 @@ impl Message {
 }
 
 impl Partitions {
+    /// Empty ones; for the arguments see [`Store::new`].
+    pub fn new(hash: KeyedHash, partitions: u16, peer_ttl: u16, quota: &Arc<Quota>) -> Self {
+        Self {
+            v4: Store::new(hash, partitions, peer_ttl, quota.clone()),
+            v6: Store::new(hash, partitions, peer_ttl, quota.clone()),
+            hlc: Hlc::default(),
+        }
+    }
+
+    /// Takes notice of the clock reading of a record that was made elsewhere or earlier.
+    ///
+    /// # Errors
+    /// See [`Hlc::observe`].
+    pub fn observe(&mut self, seen: HlcTime, now: Now) -> Result<(), ClockAhead> {
+        self.hlc.observe(seen, now.wall_millis)
+    }
+
     /// The counts of a swarm in one family.
     pub fn counts(&self, family: Family, hash: u64, info_hash: &InfoHash) -> Counts {
         match family {

@@ -22,11 +22,11 @@ pub trait AddressFamily: Copy + Debug + Send + Sync + 'static {
 }
 
 /// IPv4.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct V4;
 
 /// IPv6.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct V6;
 
 impl AddressFamily for V4 {

@@ -5,7 +5,7 @@ use toml::Value;
 
 use super::*;
 use crate::config::reference::{DEFAULTS, SECTIONS};
-use crate::config::{Announce, Cluster, Limits};
+use crate::config::{Announce, Cluster, Limits, Node};
 
 /// What the default with one change is refused for.
 fn refused(change: impl FnOnce(&mut Settings)) -> String {
@@ -33,6 +33,7 @@ fn the_default_is_valid_and_needs_no_advice() {
 #[test]
 fn every_whole_number_has_a_range_that_its_comment_states() {
     let docs = |section: &str, key: &str| match section {
+        "node" => Node::get_field_docs(key).unwrap(),
         "announce" => Announce::get_field_docs(key).unwrap(),
         "limits" => Limits::get_field_docs(key).unwrap(),
         "cluster" => Cluster::get_field_docs(key).unwrap(),

@@ -1,0 +1,313 @@
+//! The snapshot file, version 1. Pure: bytes in, bytes out.
+//!
+//! ```text
+//! file    = magic (8 bytes) · version (u16) · frame…            all numbers little-endian
+//! frame   = length (u32) · CRC-32 of length and payload (u32) · payload
+//! payload = 0 · wall (u64) · node id                            once, the first
+//!         | 1 · wall (u64) · piece…                             any number
+//!         | 2 · data frames (u64) · records (u64)               once, the last: without it the file is torn
+//! piece   = 4 or 6 · info hash (20) · completed (u32) · count (u32) · record…
+//! record  = stamp (u64) · age in seconds (u16) · key (6 or 18)
+//! ```
+//!
+//! `wall` is milliseconds since the Unix epoch. Each data frame has its own, so that ages go on from the moment when
+//! they were read. A swarm may come in several pieces, and a record more than once: the merge law sorts that out.
+
+use std::io::{self, Read};
+
+use crate::swarm::{AddressFamily, Family, InfoHash, Record, Second, Stamp, V4, V6};
+
+const MAGIC: [u8; 8] = *b"TIDSNAP\n";
+const VERSION: u16 = 1;
+/// A length beyond this is no length: it bounds what a corrupt file makes us allocate.
+const MAX_PAYLOAD: usize = 1 << 20;
+
+const KIND_HEADER: u8 = 0;
+const KIND_DATA: u8 = 1;
+const KIND_FOOTER: u8 = 2;
+
+/// Why a file cannot be read further.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The system cannot read it.
+    #[error("it cannot be read ({0})")]
+    Io(#[source] io::Error),
+    /// It begins with something else.
+    #[error("it is not a snapshot")]
+    NotASnapshot,
+    /// Another version of the format.
+    #[error("it has format version {0}, and this version of tidings reads only {VERSION}")]
+    Version(u16),
+    /// It ends too early.
+    #[error("it ends in the middle")]
+    Torn,
+    /// Bytes have changed since they were written.
+    #[error("a checksum does not match")]
+    Checksum,
+    /// The checksum matches, the content makes no sense.
+    #[error("its content makes no sense")]
+    Malformed,
+}
+
+/// The begin of a file.
+pub fn header(node_id: &str, wall: u64) -> Vec<u8> {
+    let payload = [&[KIND_HEADER][..], &wall.to_le_bytes(), node_id.as_bytes()].concat();
+    [&MAGIC[..], &VERSION.to_le_bytes(), &frame_head(&payload), &payload].concat()
+}
+
+/// The end of a file with this many data frames and records.
+pub fn footer(frames: u64, records: u64) -> Vec<u8> {
+    let payload = [&[KIND_FOOTER][..], &frames.to_le_bytes(), &records.to_le_bytes()].concat();
+    [&frame_head(&payload)[..], &payload].concat()
+}
+
+/// What goes before a payload in the file.
+pub fn frame_head(payload: &[u8]) -> [u8; 8] {
+    let length = (payload.len() as u32).to_le_bytes();
+    let mut head = [0; 8];
+    head[..4].copy_from_slice(&length);
+    head[4..].copy_from_slice(&checksum(length, payload).to_le_bytes());
+    head
+}
+
+/// Covers the length too: a payload of zeros must not pass for many empty frames.
+fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&length);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// The payload of a data frame in the making.
+#[derive(Debug)]
+pub struct DataFrame {
+    payload: Vec<u8>,
+    /// Records in it.
+    pub records: usize,
+    /// Swarms or parts of swarms in it.
+    pub pieces: usize,
+}
+
+impl DataFrame {
+    /// An empty frame whose ages are as of `wall`.
+    pub fn new(wall: u64) -> Self {
+        Self { payload: [&[KIND_DATA][..], &wall.to_le_bytes()].concat(), records: 0, pieces: 0 }
+    }
+
+    /// Adds some records of a swarm; `now` is the second of `wall` by the clock of the store.
+    pub fn push<F: AddressFamily>(&mut self, info_hash: &InfoHash, completed: u32, records: &[Record<F>], now: Second) {
+        let out = &mut self.payload;
+        out.reserve(29 + records.len() * (10 + F::FAMILY.stride()));
+        out.push(match F::FAMILY {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        });
+        out.extend_from_slice(&info_hash.0);
+        out.extend_from_slice(&completed.to_le_bytes());
+        out.extend_from_slice(&(records.len() as u32).to_le_bytes());
+        for record in records {
+            out.extend_from_slice(&record.stamp.to_bits().to_le_bytes());
+            out.extend_from_slice(&record.seen.age(now).to_le_bytes());
+            out.extend_from_slice(record.key.as_ref());
+        }
+        self.records += records.len();
+        self.pieces += 1;
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+/// A record as it was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved<F: AddressFamily> {
+    /// See [`Record::stamp`].
+    pub stamp: Stamp,
+    /// Its age in seconds when its frame was made.
+    pub age: u16,
+    /// See [`Record::key`].
+    pub key: F::Key,
+}
+
+/// Some records of a swarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece<F: AddressFamily> {
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Its completed count.
+    pub completed: u32,
+    /// The records.
+    pub records: Vec<Saved<F>>,
+}
+
+/// A piece of either family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyPiece {
+    /// IPv4.
+    V4(Piece<V4>),
+    /// IPv6.
+    V6(Piece<V6>),
+}
+
+impl AnyPiece {
+    /// The swarm.
+    pub fn info_hash(&self) -> &InfoHash {
+        match self {
+            Self::V4(piece) => &piece.info_hash,
+            Self::V6(piece) => &piece.info_hash,
+        }
+    }
+
+    /// Records in it.
+    pub fn records(&self) -> usize {
+        match self {
+            Self::V4(piece) => piece.records.len(),
+            Self::V6(piece) => piece.records.len(),
+        }
+    }
+}
+
+/// A whole data frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// When its ages were true, in milliseconds since the Unix epoch.
+    pub wall: u64,
+    /// What it holds.
+    pub pieces: Vec<AnyPiece>,
+}
+
+/// Reads the data frames of a file.
+#[derive(Debug)]
+pub struct Frames<R> {
+    source: R,
+    offset: u64,
+    frames: u64,
+    records: u64,
+    ended: bool,
+}
+
+impl<R: Read> Frames<R> {
+    /// Reads up to the first data frame.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub fn open(mut source: R) -> Result<Self, Fault> {
+        let magic: [u8; 8] = array(&mut source)?;
+        if magic != MAGIC {
+            return Err(Fault::NotASnapshot);
+        }
+        let version = u16::from_le_bytes(array(&mut source)?);
+        if version != VERSION {
+            return Err(Fault::Version(version));
+        }
+        let header = payload(&mut source)?;
+        // The wall clock and the node's name are for a person with a hex editor.
+        if header.first() != Some(&KIND_HEADER) || header.len() < 9 {
+            return Err(Fault::Malformed);
+        }
+        let offset = 10 + framed(&header);
+        Ok(Self { source, offset, frames: 0, records: 0, ended: false })
+    }
+
+    /// How many bytes of the file were whole frames so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next data frame; `None` at the end of a complete file. After an error there is no more to be had.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub fn read(&mut self) -> Result<Option<Frame>, Fault> {
+        if self.ended {
+            return Ok(None);
+        }
+        let payload = payload(&mut self.source)?;
+        let mut rest = Rest(&payload);
+        match rest.take::<1>()? {
+            [KIND_DATA] => {
+                let wall = u64::from_le_bytes(rest.take()?);
+                let mut pieces = Vec::new();
+                while !rest.0.is_empty() {
+                    let piece = match rest.take::<1>()? {
+                        [4] => AnyPiece::V4(rest.piece()?),
+                        [6] => AnyPiece::V6(rest.piece()?),
+                        _ => return Err(Fault::Malformed),
+                    };
+                    self.records += piece.records() as u64;
+                    pieces.push(piece);
+                }
+                self.frames += 1;
+                self.offset += framed(&payload);
+                Ok(Some(Frame { wall, pieces }))
+            }
+            [KIND_FOOTER] => {
+                let totals = (u64::from_le_bytes(rest.take()?), u64::from_le_bytes(rest.take()?));
+                self.ended = true;
+                if totals == (self.frames, self.records) { Ok(None) } else { Err(Fault::Malformed) }
+            }
+            _ => Err(Fault::Malformed),
+        }
+    }
+}
+
+/// Bytes that a payload takes in the file.
+fn framed(payload: &[u8]) -> u64 {
+    8 + payload.len() as u64
+}
+
+fn array<const N: usize>(source: &mut impl Read) -> Result<[u8; N], Fault> {
+    let mut bytes = [0; N];
+    source.read_exact(&mut bytes).map_err(torn)?;
+    Ok(bytes)
+}
+
+fn torn(error: io::Error) -> Fault {
+    if error.kind() == io::ErrorKind::UnexpectedEof { Fault::Torn } else { Fault::Io(error) }
+}
+
+fn payload(source: &mut impl Read) -> Result<Vec<u8>, Fault> {
+    let length: [u8; 4] = array(source)?;
+    let expected = u32::from_le_bytes(array(source)?);
+    let count = u32::from_le_bytes(length) as usize;
+    if count > MAX_PAYLOAD {
+        return Err(Fault::Checksum);
+    }
+    let mut payload = vec![0; count];
+    source.read_exact(&mut payload).map_err(torn)?;
+    if checksum(length, &payload) != expected {
+        return Err(Fault::Checksum);
+    }
+    Ok(payload)
+}
+
+/// What is left of a payload.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(Fault::Malformed)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn piece<F: AddressFamily>(&mut self) -> Result<Piece<F>, Fault> {
+        let info_hash = InfoHash(self.take()?);
+        let completed = u32::from_le_bytes(self.take()?);
+        let count = u32::from_le_bytes(self.take()?) as usize;
+        let stride = 10 + F::FAMILY.stride();
+        let bytes = count.checked_mul(stride).and_then(|length| self.0.split_at_checked(length));
+        let (bytes, rest) = bytes.ok_or(Fault::Malformed)?;
+        self.0 = rest;
+        let records = bytes.chunks_exact(stride).map(|bytes| {
+            let mut record = Rest(bytes);
+            let stamp = Stamp::from_bits(u64::from_le_bytes(record.take()?));
+            let age = u16::from_le_bytes(record.take()?);
+            let key = F::key_from(record.0).ok_or(Fault::Malformed)?;
+            Ok(Saved { stamp, age, key })
+        });
+        Ok(Piece { info_hash, completed, records: records.collect::<Result<_, Fault>>()? })
+    }
+}

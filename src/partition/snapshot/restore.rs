@@ -1,0 +1,133 @@
+//! From a snapshot back into an owner.
+
+use std::io::Read;
+
+use super::format::{AnyPiece, Fault, Frames, Piece, Saved};
+use crate::clock::Now;
+use crate::partition::Partitions;
+use crate::swarm::{AddressFamily, HlcTime, Record, Second, Stamp, Store};
+
+/// Records that one visit merges, at the most, as an owner may be serving.
+pub const BATCH: usize = 2_048;
+
+/// What a restore made of the records that it read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Records that are held again.
+    pub kept: u64,
+    /// Records that expired in the meantime.
+    pub expired: u64,
+    /// Records that a cap of the settings forbids, or whose owner did not take them.
+    pub refused: u64,
+}
+
+impl std::ops::AddAssign for Restored {
+    fn add_assign(&mut self, other: Self) {
+        self.kept += other.kept;
+        self.expired += other.expired;
+        self.refused += other.refused;
+    }
+}
+
+/// What was read of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Records that were too old.
+    pub expired: u64,
+    /// Bytes up to the fault, if there is one.
+    pub whole_bytes: u64,
+}
+
+/// Reads whole frames until the end or the first fault. Calls `each` with pieces of at most [`BATCH`] records that are
+/// no older than `ttl` seconds at `wall`.
+///
+/// # Errors
+/// The fault; all that was whole before it has been handed over.
+pub fn read(
+    source: impl Read,
+    wall: u64,
+    ttl: u16,
+    report: &mut Report,
+    mut each: impl FnMut(AnyPiece),
+) -> Result<(), Fault> {
+    let mut frames = Frames::open(source)?;
+    loop {
+        report.whole_bytes = frames.offset();
+        let Some(frame) = frames.read()? else { return Ok(()) };
+        // Rounded up: no number of restarts makes a peer younger. A clock that went back lets no time pass.
+        let passed = wall.saturating_sub(frame.wall).div_ceil(1_000);
+        let expired = &mut report.expired;
+        for piece in frame.pieces {
+            match piece {
+                AnyPiece::V4(piece) => aged(piece, passed, ttl, expired).for_each(|piece| each(AnyPiece::V4(piece))),
+                AnyPiece::V6(piece) => aged(piece, passed, ttl, expired).for_each(|piece| each(AnyPiece::V6(piece))),
+            }
+        }
+    }
+}
+
+/// The piece in parts, `passed` seconds later.
+fn aged<F: AddressFamily>(
+    Piece { info_hash, completed, mut records }: Piece<F>,
+    passed: u64,
+    ttl: u16,
+    expired: &mut u64,
+) -> impl Iterator<Item = Piece<F>> {
+    let before = records.len();
+    records.retain_mut(|record| {
+        let age = passed.saturating_add(record.age.into());
+        record.age = age.min(u64::from(u16::MAX)) as u16;
+        age <= ttl.into()
+    });
+    *expired += (before - records.len()) as u64;
+    let mut records = records.into_iter();
+    std::iter::from_fn(move || {
+        let records: Vec<Saved<F>> = records.by_ref().take(BATCH).collect();
+        (!records.is_empty()).then_some(Piece { info_hash, completed, records })
+    })
+}
+
+/// Merges pieces into the partitions that hold them.
+pub fn merge(pieces: &[AnyPiece], partitions: &mut Partitions, now: Now) -> Restored {
+    let mut restored = Restored::default();
+    for piece in pieces {
+        match piece {
+            AnyPiece::V4(piece) => merge_piece(piece, partitions, |it| &mut it.v4, now, &mut restored),
+            AnyPiece::V6(piece) => merge_piece(piece, partitions, |it| &mut it.v6, now, &mut restored),
+        }
+    }
+    restored
+}
+
+fn merge_piece<F: AddressFamily>(
+    Piece { info_hash, completed, records }: &Piece<F>,
+    partitions: &mut Partitions,
+    store: impl Fn(&mut Partitions) -> &mut Store<F>,
+    now: Now,
+    restored: &mut Restored,
+) {
+    let second = Second::new(now.uptime.as_secs());
+    for Saved { stamp, age, key } in records {
+        let stamp = believable(*stamp, *age, partitions, now);
+        let record = Record { stamp, seen: second.minus(*age), key: *key };
+        let count = if store(partitions).merge(*info_hash, record, second) {
+            &mut restored.kept
+        } else {
+            &mut restored.refused
+        };
+        *count += 1;
+    }
+    store(partitions).merge_completed(info_hash, *completed);
+}
+
+/// The stamp, or, if it lies so far in the future that no clock may follow it, one as old as the record by our clock.
+///
+/// That happens when the clock was wrong when the snapshot was made, or is now. The record is still the last word of
+/// its peer, so it is kept; but with its old stamp it would win over all that the peer says until that future has come.
+fn believable(stamp: Stamp, age: u16, partitions: &mut Partitions, now: Now) -> Stamp {
+    if partitions.observe(stamp.time(), now).is_ok() {
+        return stamp;
+    }
+    let made = now.wall_millis.saturating_sub(u64::from(age) * 1_000);
+    Stamp::new(HlcTime::from_millis(made), stamp.role(), stamp.counted())
+}

@@ -1,0 +1,89 @@
+//! How an owner is copied while it serves: step by step, each within a visit of its own.
+
+use super::format::DataFrame;
+use crate::clock::Now;
+use crate::partition::Partitions;
+use crate::swarm::{AddressFamily, InfoHash, Second, Store};
+
+/// Records that one step copies, at the most: 256 KiB of IPv4 peers or 448 KiB of IPv6 peers.
+pub const MAX_STEP: usize = 16_384;
+
+/// A walk over all swarms of an owner.
+///
+/// It goes downwards, so that every swarm that is there all the time is seen ([`Store::swarm`]). A swarm of up to
+/// [`MAX_STEP`] records is copied in one step, as it is at one moment. A larger one takes several steps, during which
+/// its records may move: an expiry moves others downwards only, which at worst shows them twice; but a new peer, or one
+/// that changes its role, moves one other over a border between roles, perhaps from below the walk to above it. So the
+/// copy of a large swarm may lack as many peers as came or changed their role while it was made, at 20 ms for every
+/// [`MAX_STEP`] records. Each is back with its next announce; a log of moves would cost every announce more than that.
+#[derive(Debug)]
+pub struct Walk {
+    v4: Pass,
+    v6: Pass,
+}
+
+/// The walk over one family.
+#[derive(Debug)]
+struct Pass {
+    /// Swarms at positions from here on are done.
+    left: usize,
+    /// A large swarm that has been begun, and how many of its records are left.
+    inside: Option<(InfoHash, usize)>,
+}
+
+/// What a step has copied.
+#[derive(Debug)]
+pub struct Step {
+    /// The records.
+    pub frame: DataFrame,
+    /// Whether this was the last.
+    pub done: bool,
+}
+
+impl Walk {
+    /// A walk at its start.
+    pub fn new() -> Self {
+        let [v4, v6] = [(); 2].map(|()| Pass { left: usize::MAX, inside: None });
+        Self { v4, v6 }
+    }
+
+    /// Copies about `budget` swarms and records, at most [`MAX_STEP`] records.
+    pub fn step(&mut self, partitions: &Partitions, now: Now, budget: usize) -> Step {
+        let (mut frame, second) = (DataFrame::new(now.wall_millis), Second::new(now.uptime.as_secs()));
+        let budget = budget.min(MAX_STEP);
+        let done = self.v4.step(&partitions.v4, second, budget, &mut frame)
+            && self.v6.step(&partitions.v6, second, budget, &mut frame);
+        Step { frame, done }
+    }
+}
+
+impl Pass {
+    /// Returns true at the end.
+    fn step<F: AddressFamily>(&mut self, store: &Store<F>, now: Second, budget: usize, frame: &mut DataFrame) -> bool {
+        self.left = self.left.min(store.len());
+        while let Some(at) = self.left.checked_sub(1)
+            && let Some((info_hash, counts, records)) = store.swarm(at)
+        {
+            if frame.records + frame.pieces >= budget {
+                return false;
+            }
+            // Another swarm may have come to this position: then that one is begun.
+            let from = match self.inside {
+                Some((begun, left)) if begun == info_hash => left.min(records.len()),
+                _ => records.len(),
+            };
+            let room = MAX_STEP - frame.records;
+            if from > room && from <= MAX_STEP {
+                return false;
+            }
+            let next = from.saturating_sub(room);
+            frame.push(&info_hash, counts.completed, &records[next..from], now);
+            if next > 0 {
+                self.inside = Some((info_hash, next));
+                return false;
+            }
+            *self = Self { left: at, inside: None };
+        }
+        true
+    }
+}
