@@ -1,5 +1,7 @@
 //! What the store costs by itself: no sockets, no actors, no parsing.
 
+#![expect(clippy::disallowed_methods, reason = "a bench measures by the real clock")]
+
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

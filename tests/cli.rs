@@ -1,7 +1,11 @@
 //! The binary as an operator runs it: what it prints and its exit codes.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -100,6 +104,105 @@ fn a_port_in_use_is_told_with_its_key() {
             )
         )
     );
+}
+
+/// A tracker that serves, ended when dropped.
+struct Serving {
+    child: Child,
+    greeting: String,
+}
+
+impl Serving {
+    /// One that listens on free ports of loopback.
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidings"))
+            .args(["--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[\"127.0.0.1:0\"]"])
+            .args(["--set", "ops.listen=off", "--set", "announce.threads=2"])
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut greeting = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while !greeting.ends_with("Ctrl-C stops it.\n") {
+            assert!(lines.read_line(&mut greeting).unwrap() > 0, "{greeting}");
+        }
+        Self { child, greeting }
+    }
+
+    /// The address in the announce URL of a scheme.
+    fn addr(&self, scheme: &str) -> SocketAddr {
+        let (_, url) = self.greeting.split_once(&format!("{scheme}://")).unwrap();
+        url.split_once("/announce").unwrap().0.parse().unwrap()
+    }
+
+    fn interrupt(&self) {
+        let kill = format!("kill -INT {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// The exit code and standard error. Panics when it takes longer than `seconds`.
+    fn ended(&mut self, seconds: u32) -> (Option<i32>, String) {
+        for _ in 0..seconds * 20 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let mut errors = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                return (status.code(), errors);
+            }
+            sleep(Duration::from_millis(50));
+        }
+        panic!("still there after {seconds} s");
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_second_tracker_at_the_ports_of_a_first_is_told_though_threads_share_ports() {
+    let first = Serving::start(&[]);
+    for (scheme, transport, key) in [("udp", "UDP", "announce.udp"), ("http", "TCP", "announce.http")] {
+        let addr = first.addr(scheme);
+        let free = ["--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[]", "--set", "ops.listen=off"];
+        let taken = format!("{key}=[\"{addr}\"]");
+        let sentence = format!(
+            "error: cannot listen on {transport} {addr}: the port is in use; stop the other program or choose another port in {key}\n"
+        );
+        assert_eq!(run(&[&free[..], &["--set", &taken]].concat(), &[]), (2, String::new(), sentence));
+    }
+}
+
+#[test]
+fn an_interrupt_stops_in_good_order() {
+    let mut tracker = Serving::start(&["--set", "announce.interval=60", "--set", "announce.min_interval=30"]);
+    tracker.interrupt();
+    let (code, errors) = tracker.ended(20);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(errors.contains("WARN") && errors.contains("announce.interval is 60 s"), "{errors}");
+}
+
+#[test]
+fn a_second_interrupt_ends_at_once() {
+    let mut tracker = Serving::start(&[]);
+    // A request that never ends holds up the stop for 5 seconds.
+    let mut stream = TcpStream::connect(tracker.addr("http")).unwrap();
+    stream.write_all(b"GET /announce?info_hash=").unwrap();
+    sleep(Duration::from_millis(300));
+    tracker.interrupt();
+    sleep(Duration::from_millis(500));
+    assert_eq!(tracker.child.try_wait().unwrap(), None, "it waits for the request");
+    tracker.interrupt();
+    let (code, errors) = tracker.ended(2);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("error: ended before the node had stopped in good order"), "{errors}");
 }
 
 #[test]

@@ -196,7 +196,10 @@ async fn a_node_that_stops_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_follow_what_happens() {
-    let (node, ops) = node(settings()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    (settings.node.data_dir, settings.node.snapshot_interval) = (Some(dir.path().into()), 1);
+    let (node, ops) = node(settings).await;
     let before = scrape(ops).await;
     announce(&node, 1000, 3, Event::Started, false).await;
     announce(&node, 2000, 2, Event::None, true).await;
@@ -242,6 +245,53 @@ async fn metrics_follow_what_happens() {
     assert!(before.len() == after.len() && after.len() < 150, "labels are bounded: {}", after.len());
     assert!(!after.keys().any(|name| name.contains("198.51")));
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_are_told_of_where_there_are_any() {
+    let (without, ops) = node(settings()).await;
+    assert!(!scrape(ops).await.keys().any(|name| name.starts_with("tidings_snapshot")));
+    assert!(get_json(ops, "/api/v1/node").await.1["snapshots"].is_null());
+    without.stop().await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    (settings.node.data_dir, settings.node.snapshot_interval) = (Some(dir.path().into()), 1);
+    let (first, ops) = node(settings.clone()).await;
+    assert!(get_json(ops, "/api/v1/node").await.1["snapshots"]["last"].is_null());
+    announce(&first, 1000, 5, Event::Started, false).await;
+    let written = async {
+        while scrape(ops).await["tidings_snapshot_last_records"] != 5.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), written).await.expect("a snapshot of all five");
+    let metrics = scrape(ops).await;
+    let age =
+        std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - metrics["tidings_snapshot_last_timestamp_seconds"];
+    assert!((0.0..60.0).contains(&age), "{age}");
+    assert!(metrics["tidings_snapshot_last_size_bytes"] > 100.0);
+    assert!(metrics["tidings_snapshot_last_duration_seconds"] < 60.0);
+    assert_eq!(
+        (metrics["tidings_snapshot_errors_total"], metrics["tidings_snapshot_restored_records_total"]),
+        (0.0, 0.0)
+    );
+    first.stop().await;
+
+    let snapshot = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        path.metadata().unwrap().is_file().then_some(path).filter(|path| !path.ends_with("secret"))
+    };
+    let (second, ops) = node(settings.clone()).await;
+    let told = get_json(ops, "/api/v1/node").await.1;
+    assert_eq!(told["snapshots"]["restored_records"], 5, "{told:#}");
+    second.stop().await;
+    for path in std::fs::read_dir(dir.path()).unwrap().filter_map(snapshot) {
+        std::fs::write(path, "torn").unwrap();
+    }
+    let (third, ops) = node(settings).await;
+    assert!(scrape(ops).await["tidings_snapshot_corrupt_files_total"] >= 1.0);
+    third.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

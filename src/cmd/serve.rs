@@ -1,6 +1,7 @@
 //! `tidings serve`, and plain `tidings`.
 
-use std::io;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -56,18 +57,28 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     control.block_on(async {
         // Before anything that a signal should stop in good order.
         let mut signals = Signals::new().context("cannot listen for signals")?;
+        for advice in settings.advice() {
+            tracing::warn!("{advice}");
+        }
         let node = Node::start(settings, Arc::new(SystemClock::start())).await.map_err(|error| {
             let settings = error.is_settings();
             let error = anyhow::Error::new(error);
             if settings { Failure::Settings(error) } else { Failure::Run(error) }
         })?;
-        print(&greeting(node.addrs()))?;
+        print(&greeting(node.addrs(), node.http().tls.is_some()))?;
         while let Signal::Reload = signals.next().await {
             match node.reload() {
                 Ok(()) => tracing::info!("reloaded"),
                 Err(error) => tracing::error!(%error, "not reloaded, the former state stays"),
             }
         }
+        // On the other thread, as the end of a node waits for its threads and may hold up this one.
+        tokio::spawn(async move {
+            signals.interrupted().await;
+            // Nothing is left to do if even this cannot be written.
+            let _ = writeln!(io::stderr(), "error: ended before the node had stopped in good order");
+            std::process::exit(1);
+        });
         node.stop().await;
         Ok(())
     })
@@ -91,6 +102,10 @@ impl Signals {
         Ok(Self { hangup: hangup?, interrupt: interrupt?, terminate: terminate? })
     }
 
+    async fn interrupted(&mut self) {
+        self.interrupt.recv().await;
+    }
+
     async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hangup.recv() => Signal::Reload,
@@ -101,14 +116,61 @@ impl Signals {
 }
 
 /// What a person wants to know who has just started a tracker.
-fn greeting(addrs: &Addrs) -> String {
-    let mut text = String::from("Tidings is up.\n");
-    let lines = addrs.udp.iter().map(|addr| ("udp", addr)).chain(addrs.http.iter().map(|addr| ("http", addr)));
-    for (scheme, addr) in lines {
-        text += &format!("  announce  {scheme}://{addr}/announce\n");
+fn greeting(addrs: &Addrs, tls: bool) -> String {
+    let schemes = [("udp", &addrs.udp, true), ("https", &addrs.http, tls), ("http", &addrs.http, true)];
+    let served = schemes.into_iter().filter(|(.., served)| *served);
+    let mut urls: Vec<_> =
+        served.flat_map(|(scheme, addrs, _)| addrs.iter().map(move |addr| url(scheme, addr))).collect();
+    // Both families at one port have the same URL.
+    urls.dedup();
+    let mut text = format!("Tidings is up. To use it, put into a torrent:\n  {}\n", urls.join("\n  "));
+    for (transport, addrs) in [("UDP", &addrs.udp), ("TCP", &addrs.http)] {
+        if !addrs.is_empty() {
+            let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
+            text += &format!("Listening on {transport} {}\n", addrs.join(", "));
+        }
     }
     if let Some(addr) = addrs.ops {
-        text += &format!("  operate   http://{addr}/healthz, /readyz, /metrics, /api/v1/node\n");
+        text += &format!("Operations at http://{addr}/healthz, /readyz, /metrics, /api/v1/node\n");
     }
-    text
+    text + "Ctrl-C stops it.\n"
+}
+
+/// The announce URL of an address. What clients can reach a wildcard address by, only its operator knows.
+fn url(scheme: &str, addr: &SocketAddr) -> String {
+    if addr.ip().is_unspecified() {
+        format!("{scheme}://<this host's name or address>:{}/announce", addr.port())
+    } else {
+        format!("{scheme}://{addr}/announce")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greeting_tells_what_to_put_into_a_torrent() {
+        let everywhere = vec!["0.0.0.0:6969".parse().unwrap(), "[::]:6969".parse().unwrap()];
+        let addrs = Addrs { udp: everywhere.clone(), http: everywhere, ops: Some("127.0.0.1:7070".parse().unwrap()) };
+        assert_eq!(
+            greeting(&addrs, false),
+            "Tidings is up. To use it, put into a torrent:\n  \
+             udp://<this host's name or address>:6969/announce\n  \
+             http://<this host's name or address>:6969/announce\n\
+             Listening on UDP 0.0.0.0:6969, [::]:6969\n\
+             Listening on TCP 0.0.0.0:6969, [::]:6969\n\
+             Operations at http://127.0.0.1:7070/healthz, /readyz, /metrics, /api/v1/node\n\
+             Ctrl-C stops it.\n"
+        );
+        let addrs = Addrs { http: vec!["[2001:db8::1]:443".parse().unwrap()], ..Addrs::default() };
+        assert_eq!(
+            greeting(&addrs, true),
+            "Tidings is up. To use it, put into a torrent:\n  \
+             https://[2001:db8::1]:443/announce\n  \
+             http://[2001:db8::1]:443/announce\n\
+             Listening on TCP [2001:db8::1]:443\n\
+             Ctrl-C stops it.\n"
+        );
+    }
 }

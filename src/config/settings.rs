@@ -63,19 +63,19 @@ pub struct Announce {
     pub udp: Vec<SocketAddr>,
     /// The addresses for HTTP announces and scrapes (BEP 3), and for HTTPS if tls.cert is set. An empty list disables HTTP.
     pub http: Vec<SocketAddr>,
-    /// The time after which a client is asked to announce again, in seconds, 1 to 604800; clients expect 300 to 10800.
+    /// The time after which a client is asked to announce again, in seconds, 1 to 28000; clients expect 300 to 10800.
     /// Every reply varies it by up to 10 %, so that clients spread out.
     pub interval: u32,
-    /// The time that a client has to leave between two announces, in seconds, 1 to 604800, and at most the interval.
+    /// The time that a client has to leave between two announces, in seconds, 1 to 28000, and at most the interval.
     pub min_interval: u32,
     /// The most peers that one reply holds, whatever the client asks for, 1 to 10000. With UDP on, they have to fit into
     /// limits.udp_reply_bytes as 6 bytes each after 20 bytes (an IPv6 peer takes 18, so such replies may hold fewer).
     pub max_peers: u16,
     /// The peers in a reply to a client that asks for no number, 1 to 10000, and at most max_peers.
     pub default_peers: u16,
-    /// The time after which a peer that no longer announces is forgotten, in seconds, 1 to 1209600. It has to outlast the
+    /// The time after which a peer that no longer announces is forgotten, in seconds, 1 to 32000. It has to outlast the
     /// interval with its 10 % of variation and some delay.
-    pub peer_ttl: u32,
+    pub peer_ttl: u16,
     /// The threads that serve announces, 0 to 1024; 0 takes one per processor core.
     pub threads: usize,
     /// The networks of the reverse proxies whose proxy_header is believed.
@@ -165,7 +165,7 @@ pub struct Limits {
     pub swarms: usize,
     /// The peers that a node holds, 1 to 1000000000.
     pub peers: usize,
-    /// The peers that one swarm holds, 1 to 100000000.
+    /// The peers that one swarm holds, 1 to 16000000.
     pub peers_per_swarm: u32,
     /// The HTTP connections open at a time, 1 to 1048576.
     pub http_connections: usize,

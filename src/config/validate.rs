@@ -45,18 +45,20 @@ impl Range {
 /// The range of every key that is a whole number, as its doc comment states it.
 static RANGES: [Range; 18] = [
     Range::new("node.snapshot_interval", 1, 3600, |s| s.node.snapshot_interval.into()),
-    Range::new("announce.interval", 1, 604_800, |s| s.announce.interval.into()),
-    Range::new("announce.min_interval", 1, 604_800, |s| s.announce.min_interval.into()),
+    Range::new("announce.interval", 1, 28_000, |s| s.announce.interval.into()),
+    Range::new("announce.min_interval", 1, 28_000, |s| s.announce.min_interval.into()),
     Range::new("announce.max_peers", 1, 10_000, |s| s.announce.max_peers.into()),
     Range::new("announce.default_peers", 1, 10_000, |s| s.announce.default_peers.into()),
-    Range::new("announce.peer_ttl", 1, 1_209_600, |s| s.announce.peer_ttl.into()),
+    // An age of the store has 15 bits, see `swarm::Second`; the longest interval, varied, fits in.
+    Range::new("announce.peer_ttl", 1, 32_000, |s| s.announce.peer_ttl.into()),
     Range::new("announce.threads", 0, 1024, |s| s.announce.threads as u64),
     Range::new("limits.udp_reply_bytes", 256, 65_507, |s| s.limits.udp_reply_bytes as u64),
     Range::new("limits.scrape_hashes", 1, 10_000, |s| s.limits.scrape_hashes as u64),
     Range::new("limits.in_flight", 16, 1_048_576, |s| s.limits.in_flight as u64),
     Range::new("limits.swarms", 1, 1_000_000_000, |s| s.limits.swarms as u64),
     Range::new("limits.peers", 1, 1_000_000_000, |s| s.limits.peers as u64),
-    Range::new("limits.peers_per_swarm", 1, 100_000_000, |s| s.limits.peers_per_swarm.into()),
+    // A place in a swarm has 24 bits, see `swarm::index`.
+    Range::new("limits.peers_per_swarm", 1, 16_000_000, |s| s.limits.peers_per_swarm.into()),
     Range::new("limits.http_connections", 1, 1_048_576, |s| s.limits.http_connections as u64),
     Range::new("limits.http_idle", 1, 3600, |s| s.limits.http_idle.into()),
     Range::new("limits.http_request_bytes", 1024, 1_048_576, |s| s.limits.http_request_bytes as u64),
@@ -133,7 +135,7 @@ impl Settings {
             ));
         }
         let least = least_ttl(announce.interval);
-        if announce.peer_ttl < least {
+        if u32::from(announce.peer_ttl) < least {
             return Err(Invalid::new(
                 &["announce.peer_ttl", "announce.interval"],
                 format!(

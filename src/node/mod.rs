@@ -125,7 +125,7 @@ impl Node {
         let common = Arc::new(Common {
             hash,
             partitions: settings.cluster.partitions,
-            peer_ttl: settings.announce.peer_ttl as u16,
+            peer_ttl: settings.announce.peer_ttl,
             interval: settings.announce.interval,
             quota,
             clock: clock.clone(),
@@ -187,7 +187,7 @@ impl Node {
             let how = snapshot::Settings {
                 node_id: settings.node.id.clone(),
                 interval: Duration::from_secs(settings.node.snapshot_interval.into()),
-                peer_ttl: settings.announce.peer_ttl as u16,
+                peer_ttl: settings.announce.peer_ttl,
             };
             // Before anybody is served, lest clients be told that swarms are empty.
             snapshots.insert(Snapshots::start(how, dir, owners, clock.clone(), refill)?).restored().await;
@@ -201,6 +201,7 @@ impl Node {
             udp: udp.clone(),
             http: http.clone(),
             outboxes: threads.outboxes().cloned().collect(),
+            snapshots: snapshots.as_ref().map(Snapshots::status).cloned(),
             clock,
         };
         let ops = ops_listener.map(|listener| ops::Server::start(listener, context)).transpose()?;
@@ -223,7 +224,7 @@ impl Node {
     }
 
     /// How snapshots go; `None` without a data directory.
-    pub fn snapshots(&self) -> Option<&SnapshotStatus> {
+    pub fn snapshots(&self) -> Option<&Arc<SnapshotStatus>> {
         self.snapshots.as_ref().map(Snapshots::status)
     }
 

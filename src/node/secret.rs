@@ -67,16 +67,9 @@ impl Secret {
 
     fn read(path: &Path) -> Result<Self, SecretError> {
         let text = fs::read(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
-        let malformed = || SecretError::Malformed { path: path.to_owned() };
-        let digits = text.trim_ascii();
         let mut bytes = [0; 32];
-        if digits.len() != 2 * bytes.len() {
-            return Err(malformed());
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
-            let digit = |c: u8| char::from(c).to_digit(16).map(|digit| digit as u8).ok_or_else(malformed);
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
+        hex::decode_to_slice(text.trim_ascii(), &mut bytes)
+            .map_err(|_| SecretError::Malformed { path: path.to_owned() })?;
         Ok(Self::from_bytes(bytes))
     }
 
@@ -91,8 +84,7 @@ impl Secret {
 fn write(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(data_dir)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(file, "{digits}")?;
+    writeln!(file, "{}", hex::encode(bytes))?;
     file.sync_all()
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Context, metrics};
 use crate::partition::OwnerHandle;
+use crate::partition::snapshot::SnapshotStatus;
 use crate::router::Unavailable;
 use crate::swarm::{AddressFamily, Counts, InfoHash, InfoHashError, Record, Role, Second, Store, Totals};
 use crate::telemetry::process::ProcessStats;
@@ -30,6 +31,7 @@ pub(super) struct Node<'a> {
     owners: Vec<Owner>,
     owner_restarts: u64,
     limits: Limits,
+    snapshots: Option<Snapshots>,
     memory: Option<Memory>,
 }
 
@@ -76,6 +78,25 @@ struct Limits {
 }
 
 #[derive(Debug, Serialize)]
+struct Snapshots {
+    /// `None` before the first.
+    last: Option<Snapshot>,
+    errors: u64,
+    restored_records: u64,
+    corrupt_files: u64,
+}
+
+/// The last complete snapshot.
+#[derive(Debug, Serialize)]
+struct Snapshot {
+    /// Since it began.
+    age_seconds: u64,
+    duration_millis: u64,
+    bytes: u64,
+    records: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct Memory {
     resident_bytes: u64,
     virtual_bytes: u64,
@@ -86,11 +107,12 @@ pub(super) fn node(context: &Context) -> Node<'_> {
     let Context { settings, addrs, router, .. } = context;
     let owners = router.owners().load();
     let totals = metrics::totals(&owners);
+    let now = context.clock.now();
     Node {
         id: &settings.node.id,
         region: &settings.node.region,
         version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: context.clock.now().uptime.as_secs(),
+        uptime_seconds: now.uptime.as_secs(),
         addresses: Addresses { udp: &addrs.udp, http: &addrs.http, tls: context.http.tls.is_some(), ops: addrs.ops },
         threads: context.threads,
         partitions: settings.cluster.partitions,
@@ -105,6 +127,7 @@ pub(super) fn node(context: &Context) -> Node<'_> {
             in_flight_per_owner: settings.limits.in_flight,
             http_connections: settings.limits.http_connections,
         },
+        snapshots: context.snapshots.as_deref().map(|status| Snapshots::new(status, now.wall_millis)),
         memory: ProcessStats::read()
             .ok()
             .map(|stats| Memory { resident_bytes: stats.resident_bytes, virtual_bytes: stats.virtual_bytes }),
@@ -137,6 +160,23 @@ impl Owner {
             peers: ByFamily::new(totals, Held::new),
             peers_refused: sum(|totals| totals.refused),
             records_expired: sum(|totals| totals.expired),
+        }
+    }
+}
+
+impl Snapshots {
+    fn new(status: &SnapshotStatus, now_millis: u64) -> Self {
+        let begun = status.last_millis.load(Relaxed);
+        Self {
+            last: (begun > 0).then(|| Snapshot {
+                age_seconds: now_millis.saturating_sub(begun) / 1000,
+                duration_millis: status.last_duration_millis.load(Relaxed),
+                bytes: status.last_bytes.load(Relaxed),
+                records: status.last_records.load(Relaxed),
+            }),
+            errors: status.errors.load(Relaxed),
+            restored_records: status.restored_records.load(Relaxed),
+            corrupt_files: status.corrupt_files.load(Relaxed),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! `/metrics`: gathers what everybody counts. It asks nobody, so that an owner that hangs shows here and hides nothing.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Context;
 use crate::frontend::http::{self, HttpMetrics};
 use crate::frontend::udp::Outcome as UdpOutcome;
 use crate::net::outbox::Outbox;
 use crate::partition::OwnerHandle;
+use crate::partition::snapshot::SnapshotStatus;
 use crate::swarm::{Family, Totals};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics as metric;
@@ -22,6 +23,9 @@ pub(super) fn gather(context: &Context) -> Exposition {
     http_connections(&mut out, &context.http.metrics, context.http.options.connections);
     swarms(&mut out, context);
     owners(&mut out, context);
+    if let Some(status) = &context.snapshots {
+        snapshots(&mut out, status);
+    }
     // Where `/proc` is hidden, the rest is still worth having.
     if let Ok(stats) = ProcessStats::read() {
         process(&mut out, &stats);
@@ -90,6 +94,18 @@ fn owners(out: &mut Exposition, context: &Context) {
     out.single(&metric::OWNER_RESTARTS, context.router.owners().restarts.load(Relaxed) as f64);
     out.by_label(&metric::OWNER_IN_FLIGHT, by_owner(|owner| owner.status().in_flight.load(Relaxed) as u64));
     out.single(&metric::OWNER_IN_FLIGHT_LIMIT, context.settings.limits.in_flight as f64);
+}
+
+fn snapshots(out: &mut Exposition, status: &SnapshotStatus) {
+    let seconds = |millis: &AtomicU64| millis.load(Relaxed) as f64 / 1000.0;
+    let count = |count: &AtomicU64| count.load(Relaxed) as f64;
+    out.single(&metric::SNAPSHOT_TIMESTAMP, seconds(&status.last_millis));
+    out.single(&metric::SNAPSHOT_DURATION, seconds(&status.last_duration_millis));
+    out.single(&metric::SNAPSHOT_SIZE, count(&status.last_bytes));
+    out.single(&metric::SNAPSHOT_RECORDS, count(&status.last_records));
+    out.single(&metric::SNAPSHOT_ERRORS, count(&status.errors));
+    out.single(&metric::SNAPSHOT_RESTORED_RECORDS, count(&status.restored_records));
+    out.single(&metric::SNAPSHOT_CORRUPT_FILES, count(&status.corrupt_files));
 }
 
 fn process(out: &mut Exposition, stats: &ProcessStats) {

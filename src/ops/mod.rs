@@ -31,6 +31,7 @@ use crate::frontend::http::HttpContext;
 use crate::frontend::udp::UdpContext;
 use crate::net::outbox::Outbox;
 use crate::node::Addrs;
+use crate::partition::snapshot::SnapshotStatus;
 use crate::router::Router;
 use crate::telemetry::exposition::Exposition;
 use ready::Readiness;
@@ -74,6 +75,8 @@ pub struct Context {
     pub http: Arc<HttpContext>,
     /// The outboxes of all threads.
     pub outboxes: Vec<Arc<Outbox>>,
+    /// How snapshots go; `None` without a data directory.
+    pub snapshots: Option<Arc<SnapshotStatus>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rand::rngs::SmallRng;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Now};
@@ -50,8 +50,11 @@ pub enum Message {
     /// Time has passed: sweep.
     Tick,
     /// Anything else, which is rare: operations, snapshots, restores.
-    Visit(Box<dyn FnOnce(&mut Partitions, Now) + Send>),
+    Visit(Visit),
 }
+
+/// A function that sees the partitions of an owner, on its thread.
+pub type Visit = Box<dyn FnOnce(&mut Partitions, Now) + Send>;
 
 /// The data of an owner.
 pub struct Partitions {
@@ -201,7 +204,7 @@ impl State {
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
         for request in announces {
-            let interval = jittered(self.common.interval, &mut self.random);
+            let interval = jittered(self.common.interval, self.random.next_u32());
             writer.reply(request.socket, &request.to, |out| {
                 self.announce(request.hash, &request.announce, now, out, |counts, out| {
                     udp::write_announce(out, request.transaction_id, interval, &counts);
@@ -261,8 +264,10 @@ fn sweep<F: AddressFamily>(store: &mut Store<F>, now: Now, tick: Duration) {
     store.sweep((records / ticks).max(SWEEP_MIN), Second::new(now.uptime.as_secs()));
 }
 
-/// Varies an interval by up to 10 %, so that clients that started together do not stay together.
-pub fn jittered(interval: u32, random: &mut impl Rng) -> u32 {
-    let tenth = interval / 10;
-    random.random_range(interval - tenth..=interval.saturating_add(tenth))
+/// Varies an interval by up to 10 %, so that clients that started together do not stay together (trap 27). `random` is
+/// uniform over all of `u32`.
+pub fn jittered(interval: u32, random: u32) -> u32 {
+    let spread = u64::from(interval / 10);
+    let offset = (u64::from(random) * (2 * spread + 1)) >> 32;
+    (u64::from(interval) - spread + offset).try_into().unwrap_or(u32::MAX)
 }

@@ -60,14 +60,14 @@ impl Router {
         let mut answers = Vec::new();
         {
             let owners = self.owners.load();
-            let mut asked: Vec<(Vec<(u64, InfoHash)>, Vec<usize>)> = vec![Default::default(); owners.len()];
+            let (mut hashes_of, mut positions_of) = (vec![Vec::new(); owners.len()], vec![Vec::new(); owners.len()]);
             for (position, info_hash) in info_hashes.iter().enumerate() {
                 let hash = self.owners.hash(info_hash);
-                let (hashes, positions) = asked.get_mut(self.owners.place(hash, owners.len())).ok_or(Unavailable)?;
-                hashes.push((hash, *info_hash));
-                positions.push(position);
+                let owner = self.owners.place(hash, owners.len());
+                hashes_of.get_mut(owner).ok_or(Unavailable)?.push((hash, *info_hash));
+                positions_of[owner].push(position);
             }
-            for (owner, (hashes, positions)) in owners.iter().zip(asked) {
+            for ((owner, hashes), positions) in owners.iter().zip(hashes_of).zip(positions_of) {
                 if !hashes.is_empty() {
                     let (reply, answer) = oneshot::channel();
                     self.send(owner, Message::Scrape(family, hashes, reply))?;

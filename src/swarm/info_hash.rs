@@ -18,15 +18,8 @@ impl FromStr for InfoHash {
     type Err = InfoHashError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.as_bytes();
-        if digits.len() != 40 {
-            return Err(InfoHashError);
-        }
         let mut bytes = [0; 20];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |c: u8| char::from(c).to_digit(16).ok_or(InfoHashError);
-            *byte = (digit(pair[0])? * 16 + digit(pair[1])?) as u8;
-        }
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InfoHashError)?;
         Ok(Self(bytes))
     }
 }

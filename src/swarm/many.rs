@@ -3,7 +3,7 @@
 use super::Counts;
 use super::hash::KeyedHash;
 use super::index::Index;
-use super::peers::push;
+use super::peers::{Wish, push};
 use super::record::{AddressFamily, Record, Second};
 use super::stamp::Role;
 
@@ -110,17 +110,8 @@ impl<F: AddressFamily> Many<F> {
 
     /// See [`super::peers::Peers::select`]. A leecher's list is half uploaders where there are as many; what one class
     /// lacks the other fills.
-    #[allow(clippy::too_many_arguments)]
-    pub fn select(
-        &self,
-        asker: F::Key,
-        role: Role,
-        want: usize,
-        now: Second,
-        ttl: u16,
-        random: u64,
-        out: &mut Vec<u8>,
-    ) {
+    pub fn select(&self, wish: &Wish<F>, out: &mut Vec<u8>) {
+        let &Wish { asker, role, want, now, ttl, random } = wish;
         let [leechers, uploaders, _] = self.lengths.map(|length| length as usize);
         let (leechers, uploaders) = self.records[..leechers + uploaders].split_at(leechers);
         let alive = |record: &Record<F>| record.key != asker && !record.expired(now, ttl);

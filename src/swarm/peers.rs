@@ -13,6 +13,23 @@ const FEW: usize = 2;
 /// From this size on a scan costs more than an index of 5 to 9 bytes a peer.
 const SEVERAL: usize = 32;
 
+/// What peers somebody is to be given.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<F: AddressFamily> {
+    /// Who is not given to itself.
+    pub asker: F::Key,
+    /// What the asker is to the swarm.
+    pub role: Role,
+    /// The most peers.
+    pub want: usize,
+    /// The time.
+    pub now: Second,
+    /// Lifetime of a peer, in seconds.
+    pub ttl: u16,
+    /// Chooses among the peers.
+    pub random: u64,
+}
+
 /// The records of a swarm, tombstones included.
 #[derive(Debug)]
 pub enum Peers<F: AddressFamily> {
@@ -163,22 +180,13 @@ impl<F: AddressFamily> Peers<F> {
         counts
     }
 
-    /// Appends up to `want` living peers other than `asker` to `out` in compact form. An asker that only uploads is
+    /// Appends up to `wish.want` living peers other than the asker to `out` in compact form. An asker that only uploads is
     /// given leechers alone.
-    #[allow(clippy::too_many_arguments)]
-    pub fn select(
-        &self,
-        asker: F::Key,
-        role: Role,
-        want: usize,
-        now: Second,
-        ttl: u16,
-        random: u64,
-        out: &mut Vec<u8>,
-    ) {
+    pub fn select(&self, wish: &Wish<F>, out: &mut Vec<u8>) {
         if let Self::Many(many) = self {
-            return many.select(asker, role, want, now, ttl, random, out);
+            return many.select(wish, out);
         }
+        let &Wish { asker, role, want, now, ttl, random } = wish;
         let of_use =
             |record: &&Record<F>| record.key != asker && !record.expired(now, ttl) && useful(role, record.role());
         let others = self.records().iter().filter(of_use);

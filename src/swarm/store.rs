@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::hash::KeyedHash;
 use super::index::{Index, MAX_POSITIONS};
-use super::peers::Peers;
+use super::peers::{Peers, Wish};
 use super::record::{AddressFamily, Record, Second};
 use super::slab::Slab;
 use super::stamp::{HlcTime, Role, Stamp};
@@ -164,7 +164,8 @@ impl<F: AddressFamily> Store<F> {
         if let Some(at) = outcome.at
             && outcome.role != Role::Stopped
         {
-            self.swarms[at].peers.select(outcome.key, outcome.role, want, now, self.ttl, random, out);
+            let &Outcome { key: asker, role, .. } = outcome;
+            self.swarms[at].peers.select(&Wish { asker, role, want, now, ttl: self.ttl, random }, out);
         }
     }
 

@@ -132,6 +132,34 @@ pub const OWNER_IN_FLIGHT_LIMIT: Metric = gauge(
     "Requests that may be in flight to one owner; those above it are shed (limits.in_flight).",
 );
 
+/// The last snapshot.
+pub const SNAPSHOT_TIMESTAMP: Metric = gauge(
+    "tidings_snapshot_last_timestamp_seconds",
+    &[],
+    "When the last complete snapshot began, since unix epoch in seconds; 0 before the first.",
+);
+/// How long it took.
+pub const SNAPSHOT_DURATION: Metric =
+    gauge("tidings_snapshot_last_duration_seconds", &[], "How long the last complete snapshot took, in seconds.");
+/// How large it is.
+pub const SNAPSHOT_SIZE: Metric =
+    gauge("tidings_snapshot_last_size_bytes", &[], "Bytes in the files of the last complete snapshot.");
+/// What it holds.
+pub const SNAPSHOT_RECORDS: Metric =
+    gauge("tidings_snapshot_last_records", &[], "Peers and tombstones in the last complete snapshot.");
+/// Snapshots that failed.
+pub const SNAPSHOT_ERRORS: Metric =
+    counter("tidings_snapshot_errors_total", &[], "Snapshots that could not be written, or not for every owner.");
+/// Records that came back.
+pub const SNAPSHOT_RESTORED_RECORDS: Metric = counter(
+    "tidings_snapshot_restored_records_total",
+    &[],
+    "Peers and tombstones that came back from snapshots, at the start and into owners that were replaced.",
+);
+/// Files that were set aside.
+pub const SNAPSHOT_CORRUPT_FILES: Metric =
+    counter("tidings_snapshot_corrupt_files_total", &[], "Snapshot files that were corrupt and set aside.");
+
 /// Resident memory.
 pub const PROCESS_RESIDENT_MEMORY: Metric =
     gauge("process_resident_memory_bytes", &[], "Resident memory size in bytes.");

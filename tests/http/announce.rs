@@ -109,6 +109,15 @@ fn trap_14_numwant_is_exact_and_capped() {
 }
 
 #[test]
+fn a_client_that_stops_with_port_0_is_answered_and_leaves_nothing() {
+    let mut client = Tracker::new().connect();
+    announce(&mut client, "port=6881");
+    let reply = announce(&mut client, "port=0&event=stopped&numwant=9");
+    assert_eq!((reply.bytes("peers"), reply.int("incomplete")), (&b""[..], 1));
+    assert!(announce(&mut client, "port=0").failure().contains("port"));
+}
+
+#[test]
 fn trap_26_paused_is_no_failure() {
     assert_eq!(announce(&mut Tracker::new().connect(), "port=6881&event=paused").int("interval"), 1800);
 }

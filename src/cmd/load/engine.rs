@@ -76,6 +76,7 @@ impl<'a> Core<'a> {
     ///
     /// # Errors
     /// epoll cannot be opened.
+    #[expect(clippy::disallowed_methods, reason = "latencies are those of the real clock")]
     pub fn new(spec: &'a Spec, population: &'a Population) -> anyhow::Result<Self> {
         let poll = Poll::new().context("cannot open an epoll")?;
         Ok(Self { spec, population, poll, tally: Tally::default(), ready: Vec::new(), epoch: Instant::now() })

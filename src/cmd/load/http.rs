@@ -288,7 +288,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
 
     fn has_room(&mut self, source: usize, may_give_up: bool) -> bool {
         let source = &self.sources[source];
-        !source.idle.is_empty() && !(may_give_up && source.failures >= MAX_FAILURES)
+        !source.idle.is_empty() && (!may_give_up || source.failures < MAX_FAILURES)
     }
 
     fn submit(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos) {

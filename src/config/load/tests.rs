@@ -224,7 +224,7 @@ fn a_variable_that_is_not_text_is_told() {
 fn a_value_out_of_range_is_told_with_the_range() {
     assert_eq!(
         file_error("[announce]\ninterval = 0\n"),
-        "tidings.toml:2: announce.interval cannot be 0: set it to 1 to 604800"
+        "tidings.toml:2: announce.interval cannot be 0: set it to 1 to 28000"
     );
     assert_eq!(
         flag_error("announce.max_peers=70000"),
@@ -292,7 +292,7 @@ proptest! {
     }
 
     #[test]
-    fn any_number_in_its_range_is_taken_or_refused_for_its_company(interval in 1u32..=604_800, ttl in 1u32..=1_209_600) {
+    fn any_number_in_its_range_is_taken_or_refused_for_its_company(interval in 1u32..=28_000, ttl in 1u16..=32_000) {
         let flags = [format!("announce.interval={interval}"), format!("announce.peer_ttl={ttl}"), "announce.min_interval=1".into()];
         let outlasts = f64::from(ttl) > 1.1 * f64::from(interval);
         if let Ok(settings) = load(None, [], &flags) {

@@ -108,6 +108,8 @@ fn intervals_and_lifetimes_fit() {
     );
     accepted(|s| s.announce.peer_ttl = 2040);
     accepted(|s| (s.announce.interval, s.announce.min_interval, s.announce.peer_ttl) = (2, 1, 4));
+    // The longest interval has a lifetime to go with it.
+    accepted(|s| (s.announce.interval, s.announce.peer_ttl) = (28_000, 32_000));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::body::ReplyBody;
 use super::connection::Activity;
 use super::metrics::{Action, Outcome};
 use super::{HttpContext, ProxyHeaderError};
+use crate::partition::jittered;
 use crate::router;
 use crate::swarm::{Announce, Event, Family, PeerAddr};
 use crate::wire::bencode::{self, RetryIn};
@@ -162,7 +163,7 @@ impl Session {
         let mut out = Vec::new();
         let reply = bencode::AnnounceReply {
             counts: reply.counts,
-            interval: jittered(options.interval, self.context.random),
+            interval: jittered(options.interval, (self.context.random)()),
             min_interval: options.min_interval,
             external_ip: Some(client),
             peers: &reply.peers,
@@ -219,13 +220,6 @@ impl Session {
     fn client(&self, headers: &HeaderMap) -> Result<IpAddr, ProxyHeaderError> {
         if self.behind_proxy { self.context.options.proxies.proxied(headers) } else { Ok(self.peer) }
     }
-}
-
-/// `interval`, up to a tenth more or less: clients that started together shall not stay together (trap 27).
-fn jittered(interval: u32, random: fn() -> u32) -> u32 {
-    let spread = u64::from(interval / 10);
-    let offset = (u64::from(random()) * (2 * spread + 1)) >> 32;
-    (u64::from(interval) - spread + offset).try_into().unwrap_or(u32::MAX)
 }
 
 fn text(body: Bytes) -> Response<ReplyBody> {

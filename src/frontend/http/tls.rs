@@ -195,8 +195,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (cert, key) = write_pair(directory.path());
         let tls = Tls::load(&cert, &key).unwrap();
-        let later = SystemTime::now() + Duration::from_secs(5);
-        std::fs::File::options().write(true).open(&key).unwrap().set_modified(later).unwrap();
+        let file = std::fs::File::options().write(true).open(&key).unwrap();
+        let later = file.metadata().unwrap().modified().unwrap() + Duration::from_secs(5);
+        file.set_modified(later).unwrap();
         assert!(tls.reload_if_changed().unwrap());
         assert!(!tls.reload_if_changed().unwrap());
     }

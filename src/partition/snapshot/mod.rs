@@ -78,7 +78,7 @@ enum Stop {
 struct Shared {
     orders: Mutex<Orders>,
     ordered: Condvar,
-    status: SnapshotStatus,
+    status: Arc<SnapshotStatus>,
 }
 
 /// Wakes the thread when an owner was replaced. Cheap to clone.
@@ -131,7 +131,7 @@ impl Snapshots {
     }
 
     /// What operators may know.
-    pub fn status(&self) -> &SnapshotStatus {
+    pub fn status(&self) -> &Arc<SnapshotStatus> {
         &self.shared.status
     }
 
