@@ -68,8 +68,15 @@ impl Tracker {
         black_box(outcome.counts);
     }
 
+    fn touch_peers(&self, announce: &Announce) {
+        let hash = self.hash.info_hash(&announce.info_hash);
+        if let Some(key) = V4::key(announce.peer) {
+            self.store.touch_peers(hash, &announce.info_hash, key, 0);
+        }
+    }
+
     fn touch(&self, announce: &Announce) {
-        self.store.touch(self.hash.info_hash(&announce.info_hash), &announce.info_hash);
+        self.store.touch_swarm(self.hash.info_hash(&announce.info_hash), &announce.info_hash);
     }
 }
 
@@ -110,6 +117,7 @@ fn known_peers(criterion: &mut Criterion) {
                     let Some(batch) = batches.next() else { return };
                     if touch {
                         batch.iter().for_each(|announce| tracker.touch(announce));
+                        batch.iter().for_each(|announce| tracker.touch_peers(announce));
                     }
                     for announce in batch {
                         tracker.announce(announce, random.next(), &mut out);

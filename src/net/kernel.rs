@@ -1,4 +1,5 @@
-//! Batched datagrams: `recvmmsg` and `sendmmsg`. The only module with `unsafe` code; what it offers is safe.
+//! What needs system calls that no crate wraps as we need them: batched datagrams (`recvmmsg`, `sendmmsg`), a few socket
+//! options, and the advice on huge pages. The only module with `unsafe` code; what it offers is safe.
 
 #![allow(unsafe_code, reason = "system calls that take pointers")]
 
@@ -87,6 +88,14 @@ pub fn enable_packet_info(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> 
 pub fn set_receive_buffer(socket: BorrowedFd<'_>, bytes: c_int) -> io::Result<()> {
     set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
         .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}
+
+/// Lets the kernel back a range of addresses by huge pages. `false` when it will not.
+///
+/// It is a hint about memory that somebody else owns and changes no byte of it, so any range may be given.
+pub fn advise_huge_pages(start: usize, len: usize) -> bool {
+    // SAFETY: MADV_HUGEPAGE alters neither the contents nor the validity of the range; the kernel checks its bounds.
+    unsafe { libc::madvise(ptr::without_provenance_mut(start), len, libc::MADV_HUGEPAGE) == 0 }
 }
 
 fn set_int(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {

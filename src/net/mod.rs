@@ -4,4 +4,4 @@ pub mod bind;
 mod kernel;
 pub mod outbox;
 
-pub use kernel::{Endpoint, Receiver};
+pub use kernel::{Endpoint, Receiver, advise_huge_pages};

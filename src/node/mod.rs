@@ -1,5 +1,6 @@
 //! A whole node: its threads, sockets and actors, put together.
 
+mod huge_pages;
 mod secret;
 mod sockets;
 mod threads;
@@ -178,6 +179,7 @@ impl Node {
             }),
         };
         let stop = watch::Sender::new(false);
+        tokio::spawn(huge_pages::advise(stop.subscribe()));
         if let Some(tls) = &tls {
             tokio::spawn(tls.clone().watch(stop.subscribe()));
         }

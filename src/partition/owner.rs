@@ -114,6 +114,8 @@ pub struct State {
     status: Arc<Status>,
     partitions: Partitions,
     random: SmallRng,
+    /// Of the announces of a batch; kept for its memory.
+    randoms: Vec<u64>,
 }
 
 impl Actor for Owner {
@@ -124,7 +126,7 @@ impl Actor for Owner {
     async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { common, outbox, status, seed } = arguments;
         let partitions = Partitions::new(common.hash, common.partitions, common.peer_ttl, &common.quota);
-        Ok(State { common, outbox, status, partitions, random: SmallRng::seed_from_u64(seed) })
+        Ok(State { common, outbox, status, partitions, random: SmallRng::seed_from_u64(seed), randoms: Vec::new() })
     }
 
     async fn handle(
@@ -139,7 +141,8 @@ impl Actor for Owner {
             Message::Udp(announces) => state.answer(&announces, now),
             Message::Announce(hash, announce, reply) => {
                 let mut compact = Vec::new();
-                let counts = state.announce(hash, &announce, now, &mut compact, |_, _| {});
+                let random = state.random.next_u64();
+                let counts = state.announce(hash, &announce, now, random, &mut compact, |_, _| {});
                 let peers = PeerList { family: announce.peer.family(), compact };
                 // The asker may have gone.
                 let _ = reply.send(AnnounceReply { counts, peers });
@@ -195,38 +198,51 @@ impl Partitions {
 
 impl State {
     fn answer(&mut self, announces: &[UdpAnnounce], now: Now) {
+        let mut randoms = std::mem::take(&mut self.randoms);
+        randoms.clear();
         for UdpAnnounce { hash, announce, .. } in announces {
             match announce.peer.family() {
-                Family::V4 => self.partitions.v4.touch(*hash, &announce.info_hash),
-                Family::V6 => self.partitions.v6.touch(*hash, &announce.info_hash),
+                Family::V4 => self.partitions.v4.touch_swarm(*hash, &announce.info_hash),
+                Family::V6 => self.partitions.v6.touch_swarm(*hash, &announce.info_hash),
+            }
+        }
+        for UdpAnnounce { hash, announce, .. } in announces {
+            let random = self.random.next_u64();
+            randoms.push(random);
+            match announce.peer.family() {
+                Family::V4 => touch_peers(&self.partitions.v4, *hash, announce, random),
+                Family::V6 => touch_peers(&self.partitions.v6, *hash, announce, random),
             }
         }
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
-        for request in announces {
+        for (request, random) in announces.iter().zip(&randoms) {
             let interval = jittered(self.common.interval, self.random.next_u32());
             writer.reply(request.socket, &request.to, |out| {
-                self.announce(request.hash, &request.announce, now, out, |counts, out| {
+                self.announce(request.hash, &request.announce, now, *random, out, |counts, out| {
                     udp::write_announce(out, request.transaction_id, interval, &counts);
                 });
             });
         }
         writer.finish();
+        self.randoms = randoms;
     }
 
-    /// Applies an announce, calls `head` with the swarm's counts, and appends the peers.
+    /// Applies an announce, calls `head` with the swarm's counts, and appends the peers that `random` chooses.
     fn announce(
         &mut self,
         hash: u64,
         announce: &Announce,
         now: Now,
+        random: u64,
         out: &mut Vec<u8>,
         head: impl FnOnce(Counts, &mut Vec<u8>),
     ) -> Counts {
-        let Self { partitions: Partitions { v4, v6, hlc }, random, .. } = self;
+        let Partitions { v4, v6, hlc } = &mut self.partitions;
+        let time = hlc.tick(now.wall_millis);
         match announce.peer.family() {
-            Family::V4 => announce_in(v4, hlc, random, hash, announce, now, out, head),
-            Family::V6 => announce_in(v6, hlc, random, hash, announce, now, out, head),
+            Family::V4 => announce_in(v4, hash, announce, now, time, random, out, head),
+            Family::V6 => announce_in(v6, hash, announce, now, time, random, out, head),
         }
     }
 
@@ -238,22 +254,28 @@ impl State {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of an owner's state, borrowed one by one")]
+fn touch_peers<F: AddressFamily>(store: &Store<F>, hash: u64, announce: &Announce, random: u64) {
+    if let Some(key) = F::key(announce.peer) {
+        store.touch_peers(hash, &announce.info_hash, key, random);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one announce and all that it depends on")]
 fn announce_in<F: AddressFamily>(
     store: &mut Store<F>,
-    hlc: &mut Hlc,
-    random: &mut SmallRng,
     hash: u64,
     announce: &Announce,
     now: Now,
+    time: HlcTime,
+    random: u64,
     out: &mut Vec<u8>,
     head: impl FnOnce(Counts, &mut Vec<u8>),
 ) -> Counts {
     let Some(key) = F::key(announce.peer) else { return Counts::default() };
     let second = Second::new(now.uptime.as_secs());
-    let outcome = store.announce(hash, announce, key, second, hlc.tick(now.wall_millis));
+    let outcome = store.announce(hash, announce, key, second, time);
     head(outcome.counts, out);
-    store.select(&outcome, announce.num_want.into(), second, random.next_u64(), out);
+    store.select(&outcome, announce.num_want.into(), second, random, out);
     outcome.counts
 }
 

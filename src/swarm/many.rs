@@ -1,5 +1,7 @@
 //! The layout of large swarms.
 
+use std::hint::black_box;
+
 use super::Counts;
 use super::hash::KeyedHash;
 use super::index::Index;
@@ -51,6 +53,17 @@ impl<F: AddressFamily> Many<F> {
     /// See [`super::peers::Peers::get`].
     pub fn get(&self, key: F::Key, hash: &KeyedHash) -> Option<Record<F>> {
         self.find(key, hash).map(|at| self.records[at])
+    }
+
+    /// See [`super::peers::Peers::touch`].
+    pub fn touch(&self, key: F::Key, hash: &KeyedHash, random: u64) {
+        let (leechers, uploaders) = self.living();
+        let [first, second] = [Window::new(leechers, random as u32), Window::new(uploaders, (random >> 32) as u32)];
+        black_box((
+            first.records.get(first.next).map(|record| record.seen),
+            second.records.get(second.next).map(|record| record.seen),
+        ));
+        black_box(self.find(key, hash).map(|at| self.records[at].stamp));
     }
 
     /// See [`super::peers::Peers::put`].
@@ -112,8 +125,7 @@ impl<F: AddressFamily> Many<F> {
     /// lacks the other fills.
     pub fn select(&self, wish: &Wish<F>, out: &mut Vec<u8>) {
         let &Wish { asker, role, want, now, ttl, random } = wish;
-        let [leechers, uploaders, _] = self.lengths.map(|length| length as usize);
-        let (leechers, uploaders) = self.records[..leechers + uploaders].split_at(leechers);
+        let (leechers, uploaders) = self.living();
         let alive = |record: &Record<F>| record.key != asker && !record.expired(now, ttl);
         let mut left = want;
         let mut take = |window: &mut Window<'_, F>, limit: usize| {
@@ -136,6 +148,12 @@ impl<F: AddressFamily> Many<F> {
         } else {
             take(&mut from_leechers, want);
         }
+    }
+
+    /// Leechers and uploaders.
+    fn living(&self) -> (&[Record<F>], &[Record<F>]) {
+        let [leechers, uploaders, _] = self.lengths.map(|length| length as usize);
+        self.records[..leechers + uploaders].split_at(leechers)
     }
 
     /// Bytes on the heap, beside this struct.

@@ -2,6 +2,8 @@
 //! layouts: [`Peers::Few`] lies inside the swarm's slot, [`Peers::Several`] is an array that is scanned, and
 //! [`Peers::Many`] is sorted and indexed.
 
+use std::hint::black_box;
+
 use super::Counts;
 use super::hash::KeyedHash;
 use super::many::Many;
@@ -158,6 +160,14 @@ impl<F: AddressFamily> Peers<F> {
             }
         }
         0
+    }
+
+    /// Reads what an announce of the peer `key` and a selection with `random` will read.
+    pub fn touch(&self, key: F::Key, hash: &KeyedHash, random: u64) {
+        match self {
+            Self::Many(many) => many.touch(key, hash, random),
+            _ => drop(black_box((self.records().first().copied(), self.records().last().copied()))),
+        }
     }
 
     /// How many there are of each role. `completed` is not known here.

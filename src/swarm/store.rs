@@ -1,5 +1,6 @@
 //! The swarms of one address family that one owner holds.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -127,10 +128,18 @@ impl<F: AddressFamily> Store<F> {
         Totals { swarms: self.swarms.len(), ..self.totals }
     }
 
-    /// Brings into the cache what [`Store::announce`] with the same hash will need. Called for a whole batch first, the
+    /// Brings into the cache where the swarm of an announce lies. Called for a whole batch before anything else, the
     /// cache misses of its requests overlap.
-    pub fn touch(&self, hash: u64, info_hash: &InfoHash) {
-        std::hint::black_box(self.find(hash, info_hash).map(|at| self.swarms[at].peers.records().len()));
+    pub fn touch_swarm(&self, hash: u64, info_hash: &InfoHash) {
+        black_box(self.find(hash, info_hash).map(|at| self.swarms[at].peers.is_small()));
+    }
+
+    /// Brings into the cache what [`Store::announce`] and [`Store::select`] will read of the swarm's peers. To be called
+    /// for a whole batch after [`Store::touch_swarm`], with the random number that the selection will get.
+    pub fn touch_peers(&self, hash: u64, info_hash: &InfoHash, key: F::Key, random: u64) {
+        if let Some(at) = self.find(hash, info_hash) {
+            self.swarms[at].peers.touch(key, &self.hash, random);
+        }
     }
 
     /// Applies an announce of this family. `hash` is the keyed hash of its info hash, `time` a fresh clock reading.

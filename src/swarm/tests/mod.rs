@@ -86,7 +86,8 @@ impl<F: AddressFamily> Tracker<F> {
         let announce = Announce { info_hash, peer: peer::<F>(number), event, seeder, num_want };
         let (hash, time) = (keyed_hash().info_hash(&info_hash), self.clock.tick(self.now * 1000));
         self.last = time;
-        self.store.touch(hash, &info_hash);
+        self.store.touch_swarm(hash, &info_hash);
+        self.store.touch_peers(hash, &info_hash, key::<F>(number), self.random);
         let outcome = self.store.announce(hash, &announce, key::<F>(number), self.now(), time);
         self.random = random(self.random);
         let mut compact = Vec::new();
