@@ -14,6 +14,9 @@ use crate::net::outbox::Outbox;
 /// The pause before a failed owner is replaced: an owner that fails at once must not keep a core busy.
 const RESTART_PAUSE: Duration = Duration::from_millis(20);
 
+/// The pause after an owner could not be started.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// A thread that owners can live on.
 #[derive(Clone)]
 pub struct Place {
@@ -70,7 +73,12 @@ impl Actor for Supervisor {
         Start(number): Start,
         state: &mut SupervisorArguments,
     ) -> Result<(), ActorProcessingErr> {
-        state.start(number, &myself).await?;
+        if let Err(error) = state.start(number, &myself).await {
+            // The other owners go on, and so must what supervises them.
+            tracing::error!(owner = number, %error, "an owner of partitions cannot be started, trying again");
+            myself.send_after(RETRY_PAUSE, move || Start(number));
+            return Ok(());
+        }
         state.owners.restarts.fetch_add(1, Relaxed);
         (state.refill)(number);
         Ok(())

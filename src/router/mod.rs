@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+pub use full_scrape::Batch;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 

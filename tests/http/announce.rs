@@ -225,7 +225,7 @@ fn a_full_scrape_is_streamed_if_it_is_on() {
                     hash.0[19] = n;
                     (hash, Counts { seeders: n.into(), ..Counts::default() })
                 });
-                sender.send(hashes.collect()).await.unwrap();
+                sender.send(Ok(hashes.collect())).await.unwrap();
             }
         });
         receiver
@@ -238,4 +238,23 @@ fn a_full_scrape_is_streamed_if_it_is_on() {
     let parsed = bencode::parse(&raw[body..]).unwrap();
     let bencode::Value::Dict(files) = parsed.get("files").unwrap() else { panic!() };
     assert_eq!(files.len(), 10_000);
+}
+
+#[test]
+fn a_full_scrape_that_breaks_off_does_not_look_whole() {
+    let mut context = context(options());
+    context.full_scrape = Some(Box::new(|_family| {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            sender.send(Ok(vec![(InfoHash([1; 20]), Counts::default())])).await.unwrap();
+            sender.send(Err(tidings::router::Unavailable)).await.unwrap();
+        });
+        receiver
+    }));
+    let tracker = Tracker::with(context);
+    let mut client = tracker.connect();
+    client.send("GET /scrape HTTP/1.1\r\nhost: x\r\n\r\n");
+    let raw = client.rest();
+    assert!(raw.starts_with(b"HTTP/1.1 200"));
+    assert!(!raw.ends_with(b"0\r\n\r\n"), "the last chunk of a whole body");
 }

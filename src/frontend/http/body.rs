@@ -1,14 +1,16 @@
 //! The body of a reply: nearly always one buffer.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// Makes the next piece of a body; `None` ends it.
-type NextPiece = dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send;
+use crate::router::Unavailable;
+
+/// Makes the next piece of a body; `None` ends it, and an error ends the connection, so that half a body is not taken for
+/// a whole one.
+type NextPiece = dyn FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, Unavailable>>> + Send;
 
 /// What a reply holds.
 pub(super) enum ReplyBody {
@@ -20,13 +22,13 @@ pub(super) enum ReplyBody {
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Unavailable;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unavailable>>> {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Streamed(next) => next(cx).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streamed(next) => next(cx).map(|piece| piece.map(|bytes| bytes.map(Frame::data))),
         }
     }
 

@@ -26,8 +26,8 @@ pub use tls::{Tls, TlsError};
 use super::access_list::AccessList;
 use super::external::External;
 use crate::config::Settings;
-use crate::router::Router;
-use crate::swarm::{Counts, Family, InfoHash};
+use crate::router::{self, Router};
+use crate::swarm::Family;
 use connection::Protocols;
 
 /// How long open connections may take to finish their requests once the listener stops.
@@ -35,8 +35,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How long to leave the listener alone when it cannot accept, most often for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Starts a full scrape: every swarm of a family, in bounded batches and in any order.
-pub type FullScrape = dyn Fn(Family) -> mpsc::Receiver<Vec<(InfoHash, Counts)>> + Send + Sync;
+/// Starts a full scrape: every swarm of a family, in bounded batches and in the order of their info hashes.
+pub type FullScrape = dyn Fn(Family) -> mpsc::Receiver<router::Batch> + Send + Sync;
 
 /// The settings of the frontend.
 #[derive(Clone, Debug)]

@@ -193,7 +193,7 @@ impl Session {
     fn full_scrape(&self, family: Family) -> Result<ReplyBody, Failure> {
         let start = self.context.full_scrape.as_ref().ok_or(Failure::NoFullScrape)?;
         let mut batches = start(family);
-        let activity = self.activity.clone();
+        let (activity, access_list) = (self.activity.clone(), self.context.access_list.load_full());
         let mut head = Vec::new();
         bencode::write_scrape_begin(&mut head);
         let mut state = Some(head);
@@ -204,15 +204,20 @@ impl Session {
             let batch = ready!(batches.poll_recv(cx));
             let mut out = std::mem::take(buffer);
             match batch {
-                Some(batch) => {
-                    batch.iter().for_each(|(hash, counts)| bencode::write_scrape_entry(&mut out, hash, counts));
+                Some(Ok(batch)) => {
+                    let shown = batch.iter().filter(|(hash, _)| access_list.permits(hash));
+                    shown.for_each(|(hash, counts)| bencode::write_scrape_entry(&mut out, hash, counts));
+                }
+                Some(Err(unavailable)) => {
+                    state = None;
+                    return Poll::Ready(Some(Err(unavailable)));
                 }
                 None => {
                     bencode::write_scrape_end(&mut out);
                     state = None;
                 }
             }
-            Poll::Ready(Some(out.into()))
+            Poll::Ready(Some(Ok(out.into())))
         })))
     }
 

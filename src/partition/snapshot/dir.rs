@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Corrupt files that are kept for whoever wants to look at them.
@@ -52,10 +53,15 @@ impl DataDir {
         // Leftovers of a crash; and now it shows whether files can be made.
         dir.numbered(".snap.tmp")
             .and_then(|left| left.into_iter().try_for_each(|(_, path)| fs::remove_file(path)))
-            .and_then(|()| File::create(dir.temporary(0)))
+            .and_then(|()| dir.create(0))
             .and_then(|_| fs::remove_file(dir.temporary(0)))
             .map_err(unusable)?;
         Ok(dir)
+    }
+
+    /// Makes the temporary file of an owner. Others may not read it: it tells who shares what.
+    pub fn create(&self, number: usize) -> io::Result<File> {
+        File::options().create(true).truncate(true).write(true).mode(0o600).open(self.temporary(number))
     }
 
     /// The snapshot of the owner with this number.

@@ -2,7 +2,6 @@
 
 mod load;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -188,7 +187,7 @@ impl Service {
         if self.filled.get(number).and_then(|filled| filled.id) != Some(handle.actor().get_id()) {
             return Err(Failure::Owner);
         }
-        let mut file = File::create(self.dir.temporary(number))?;
+        let mut file = self.dir.create(number)?;
         let mut written = Written::default();
         let mut put = |bytes: &[u8]| {
             written.bytes += bytes.len() as u64;
