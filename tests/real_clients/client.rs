@@ -33,10 +33,10 @@ impl Client {
         }
     }
 
-    /// Takes it out of the swarm as its user would, and ends it.
-    pub fn stop(self, namespace: &Namespace, mut process: Process, port: u16) {
+    /// Takes it out of the swarm as its user would. Its process may take a while to tell the tracker.
+    pub fn stop(self, namespace: &Namespace, process: &mut Process, port: u16) {
         if self == Self::Transmission {
-            // Ended by a signal, it does not wait until its last announce has been sent.
+            // Ended by a signal, it may not wait until its last announce has been sent.
             let mut remote = namespace.command("transmission-remote");
             remote.arg(rpc_port(port).to_string()).args(["--torrent", "all", "--stop"]);
             assert!(remote.output().unwrap().status.success());

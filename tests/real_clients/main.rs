@@ -91,17 +91,17 @@ fn moves(scheme: Scheme, seeder: Client, leecher: Client) {
     torrent.write(&directory.path().join("it.torrent"));
     std::fs::write(seeds.join(torrent::NAME), &torrent.content).unwrap();
 
-    let seeding = seeder.start(&namespace, directory.path(), &seeds, 6881);
+    let mut seeding = seeder.start(&namespace, directory.path(), &seeds, 6881);
     tracker.wait_for(&torrent, "the seeder is there", 1, 0, &[&seeding]);
-    let leeching = leecher.start(&namespace, directory.path(), &downloads, 6882);
+    let mut leeching = leecher.start(&namespace, directory.path(), &downloads, 6882);
     let complete = || has(&downloads.join(torrent::NAME), &torrent.content);
     process::wait_until("the file is there", DEADLINE, complete, &[&seeding, &leeching]);
     tracker.wait_for(&torrent, "the leecher has become a seeder", 2, 0, &[&seeding, &leeching]);
 
-    leecher.stop(&namespace, leeching, 6882);
-    tracker.wait_for(&torrent, "the leecher is gone", 1, 0, &[&seeding]);
-    seeder.stop(&namespace, seeding, 6881);
-    tracker.wait_for(&torrent, "the seeder is gone", 0, 0, &[]);
+    leecher.stop(&namespace, &mut leeching, 6882);
+    tracker.wait_for(&torrent, "the leecher is gone", 1, 0, &[&seeding, &leeching]);
+    seeder.stop(&namespace, &mut seeding, 6881);
+    tracker.wait_for(&torrent, "the seeder is gone", 0, 0, &[&seeding]);
 }
 
 fn has(path: &Path, content: &[u8]) -> bool {
