@@ -81,7 +81,7 @@ fn moves(scheme: Scheme, seeder: Client, leecher: Client) {
     }
     let directory = tempfile::tempdir().unwrap();
     let [seeds, downloads] = ["seeds", "downloads"].map(|name| directory.path().join(name));
-    [&seeds, &downloads].map(|path| std::fs::create_dir(path).unwrap());
+    [&seeds, &downloads].iter().for_each(|path| std::fs::create_dir(path).unwrap());
 
     let namespace = Namespace::new();
     let tracker = Tracker::start(&namespace, scheme, directory.path());
