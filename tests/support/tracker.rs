@@ -66,18 +66,14 @@ impl Tracker {
         let mut child = command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
         let greeting = BufReader::new(child.stdout.take().unwrap());
         let (mut udp, mut http, mut ops) = (Vec::new(), Vec::new(), None);
-        // The line with the operations comes last.
-        for line in greeting.lines() {
-            let line = line.unwrap();
-            let Some((scheme, rest)) = line.trim().split_once("://") else { continue };
-            let addr = rest.split('/').next().unwrap().parse().unwrap();
-            match scheme.split_whitespace().collect::<Vec<_>>()[..] {
-                ["announce", "udp"] => udp.push(addr),
-                ["announce", "http"] => http.push(addr),
-                _ => {
-                    ops = Some(addr);
-                    break;
-                }
+        for line in greeting.lines().map(Result::unwrap).take_while(|line| !line.starts_with("Ctrl-C")) {
+            let addrs = |list: &str| list.split(", ").map(|addr| addr.parse().unwrap()).collect();
+            if let Some(list) = line.strip_prefix("Listening on UDP ") {
+                udp = addrs(list);
+            } else if let Some(list) = line.strip_prefix("Listening on TCP ") {
+                http = addrs(list);
+            } else if let Some(url) = line.strip_prefix("Operations at http://") {
+                ops = url.split('/').next().map(|addr| addr.parse().unwrap());
             }
         }
         let ops = ops.unwrap_or_else(|| panic!("no greeting; {}", fs::read_to_string(&log).unwrap()));
