@@ -46,7 +46,7 @@ fn expired(metrics: &Metrics) -> f64 {
     metrics.sum("tidings_records_expired_total", &[])
 }
 
-/// Records in the snapshots that were written while this looked on, at most every half second.
+/// Waits until the load is over, and counts the snapshots that were written meanwhile; of two in half a second, one.
 fn watch_snapshots(tracker: &Tracker, load: &mut Child) -> u64 {
     let (mut seen, mut last) = (0, 0.0);
     while load.try_wait().unwrap().is_none() {
