@@ -1,6 +1,6 @@
 //! Attackers over UDP, and the proof that the tracker cannot be used against others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,13 +35,14 @@ pub struct Tally {
 pub fn attack(target: SocketAddr, seed: u64, quota: &AtomicU64, tally: &Tally) {
     let mut forge = Forge::new(seed);
     let mut stolen = ConnectionId(forge.rng.random());
-    let mut batch = 0u64;
+    let (mut batch, mut earlier) = (0u64, HashSet::new());
     while quota.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(BATCH)).is_ok() {
         if batch.is_multiple_of(1000) && target.is_ipv4() {
             stolen = Attacker::new(target, source(target, true, &mut forge), tally).connect(&mut forge);
         }
         let proven = forge.rng.random_range(0..4) == 0;
         let mut attacker = Attacker::new(target, source(target, proven, &mut forge), tally);
+        attacker.earlier = earlier;
         if proven {
             attacker.proven = Some(attacker.connect(&mut forge));
         }
@@ -49,6 +50,7 @@ pub fn attack(target: SocketAddr, seed: u64, quota: &AtomicU64, tally: &Tally) {
         attacker.send_batch(&mut forge, stolen);
         // FIFO on both ways: once this is answered, so is all before it that needs no owner.
         attacker.connect(&mut forge);
+        earlier = attacker.finish();
     }
 }
 
@@ -68,6 +70,9 @@ struct Attacker<'a> {
     proven: Option<ConnectionId>,
     /// The bytes of the longest request with each transaction id.
     asked: HashMap<u32, usize>,
+    /// Transaction ids of proven attackers before this one. Over IPv6 all have one address, and soon a port again, so that
+    /// an owner's answer may come to the next.
+    earlier: HashSet<u32>,
     tally: &'a Tally,
 }
 
@@ -77,7 +82,18 @@ impl<'a> Attacker<'a> {
         socket.connect(target).unwrap();
         socket.set_read_timeout(Some(PATIENCE.0)).unwrap();
         let family = if target.is_ipv4() { Family::V4 } else { Family::V6 };
-        Self { socket, family, proven: None, asked: HashMap::new(), tally }
+        Self { socket, family, proven: None, asked: HashMap::new(), earlier: HashSet::new(), tally }
+    }
+
+    /// The transaction ids that may still be answered.
+    fn finish(mut self) -> HashSet<u32> {
+        if self.earlier.len() > 1 << 16 {
+            self.earlier.clear();
+        }
+        if self.proven.is_some() && self.family == Family::V6 {
+            self.earlier.extend(self.asked.into_keys());
+        }
+        self.earlier
     }
 
     fn send(&mut self, datagram: &[u8]) {
@@ -132,9 +148,11 @@ impl<'a> Attacker<'a> {
     fn check<'b>(&self, reply: &'b [u8]) -> Response<'b> {
         self.tally.replies.fetch_add(1, Relaxed);
         let response = parse_response(reply, self.family).unwrap();
-        let asked = self.asked.get(&response.transaction_id().0);
-        let asked = *asked.unwrap_or_else(|| panic!("an answer to nothing: {response:?}"));
         assert!(reply.len() <= LARGEST_REPLY, "{} bytes", reply.len());
+        let Some(&asked) = self.asked.get(&response.transaction_id().0) else {
+            assert!(self.earlier.contains(&response.transaction_id().0), "an answer to nothing: {response:?}");
+            return response;
+        };
         if self.proven.is_none() {
             self.tally.to_unproven.fetch_add(1, Relaxed);
             assert!(reply.len() <= asked, "{} bytes in answer to {asked} of an unproven source", reply.len());
