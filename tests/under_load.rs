@@ -1,0 +1,173 @@
+//! A tracker under the load of `tidings load`: how fast it answers while it expires peers and writes snapshots, and what
+//! it still knows after it was killed.
+//!
+//! As they are, these tests only see to it that all of this works. `tests/must_show` sets `TIDINGS_LATENCY_SECONDS` and
+//! `TIDINGS_RESTART_PEERS` to measure: with the tracker on core 0, the load on core 1, and the bounds of the real thing.
+
+#[path = "support/tracker.rs"]
+mod tracker;
+
+use std::net::SocketAddr;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tracker::{Metrics, Tracker, command, figure};
+
+/// The scale that an environment variable asks for, and the cores for tracker and load if it does.
+fn measured(variable: &str) -> (Option<u64>, [Option<u64>; 2]) {
+    let scale = std::env::var(variable).ok().map(|value| value.parse().expect("a whole number"));
+    (scale, scale.map_or([None; 2], |_| [Some(0), Some(1)]))
+}
+
+fn spawn(core: Option<u64>, target: SocketAddr, args: &str) -> Child {
+    let mut command = command(core);
+    command.args(["load", "--json", "--target", &format!("udp://{target}")]).args(args.split_whitespace());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Runs a load to its end.
+fn load(core: Option<u64>, target: SocketAddr, args: &str) -> Value {
+    let output = spawn(core, target, args).wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {errors}"));
+    assert!(output.status.success(), "{errors}");
+    json
+}
+
+fn settings<const N: usize>(settings: [&str; N], data_dir: &TempDir) -> Vec<String> {
+    let data_dir = format!("node.data_dir=\"{}\"", data_dir.path().display());
+    settings.map(String::from).into_iter().chain(["announce.threads=1".into(), data_dir]).collect()
+}
+
+fn expired(metrics: &Metrics) -> f64 {
+    metrics.sum("tidings_records_expired_total", &[])
+}
+
+/// Waits until the load is over, and counts the snapshots that were written meanwhile; of two in half a second, one.
+fn watch_snapshots(tracker: &Tracker, load: &mut Child) -> u64 {
+    let (mut seen, mut last) = (0, 0.0);
+    while load.try_wait().unwrap().is_none() {
+        let begun = tracker.metrics().sum("tidings_snapshot_last_timestamp_seconds", &[]);
+        seen += u64::from(begun > last);
+        last = begun;
+        sleep(Duration::from_millis(500));
+    }
+    // The first was there before.
+    seen.saturating_sub(1)
+}
+
+#[test]
+fn answers_come_soon_while_peers_expire_and_snapshots_are_written() {
+    let (seconds, cores) = measured("TIDINGS_LATENCY_SECONDS");
+    let dir = TempDir::new().unwrap();
+    // So short that records expire, and a snapshot is written, all the time.
+    let lifetimes = match seconds {
+        Some(_) => ["announce.interval=8", "announce.min_interval=8", "announce.peer_ttl=10"],
+        None => ["announce.interval=1", "announce.min_interval=1", "announce.peer_ttl=3"],
+    };
+    let [interval, min_interval, peer_ttl] = lifetimes;
+    let settings = settings([interval, min_interval, peer_ttl, "node.snapshot_interval=1"], &dir);
+    let tracker = Tracker::start(cores[0], &settings);
+    let target = tracker.udp[0];
+    let population = if seconds.is_some() { "--swarms 100000 --peers 500000" } else { "--swarms 100 --peers 2000" };
+
+    let rate = if seconds.is_some() {
+        // Twice, as the first run fills the tracker.
+        let mut capacity = 0.0f64;
+        for _ in 0..2 {
+            let (cpu, start) = (tracker.metrics().sum("process_cpu_seconds_total", &[]), Instant::now());
+            let json = load(cores[1], target, &format!("{population} --duration 10s"));
+            let cpu = tracker.metrics().sum("process_cpu_seconds_total", &[]) - cpu;
+            let busy = cpu / start.elapsed().as_secs_f64() * 100.0;
+            capacity = json["load"]["answers_per_second"].as_f64().unwrap();
+            println!("capacity: {capacity:.0} answers a second, with the tracker's core {busy:.0} % busy");
+        }
+        (capacity / 2.0) as u64
+    } else {
+        200
+    };
+    let before = expired(&tracker.metrics());
+    let args = format!("{population} --mode open --rate {rate} --duration {}s --deadline 2s", seconds.unwrap_or(5));
+    let mut running = spawn(cores[1], target, &args);
+    let snapshots = watch_snapshots(&tracker, &mut running);
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (load, requests) = (&json["load"], &json["load"]["requests"]);
+    let metrics = tracker.metrics();
+    let expired = expired(&metrics) - before;
+    println!(
+        "open loop: {rate} requests a second, {} answers, p50 {} µs, p90 {} µs, max {} µs",
+        load["answers"], requests["p50_us"], requests["p90_us"], requests["max_us"]
+    );
+
+    let micros = |name: &str| requests[name].as_f64().unwrap();
+    let lost = load["lost"].as_u64().unwrap() + load["unsent"].as_u64().unwrap();
+    // Without cores of their own, on a machine that does something else, only a stall is a failure.
+    let (p99, p999, lost_bound) = if seconds.is_some() { (1_000.0, 5_000.0, 0) } else { (500_000.0, 1_500_000.0, 8) };
+    let late = load["sent_late"].as_f64().unwrap() * 100.0 / load["sent"].as_f64().unwrap();
+    let late_bound = if seconds.is_some() { 0.1 } else { 100.0 };
+    let ms = |micros: f64| format!("{:.3} ms", micros / 1e3);
+    let verdicts = [
+        figure("p99 at half of capacity", &ms(micros("p99_us")), &format!("≤ {}", ms(p99)), micros("p99_us") <= p99),
+        figure("p99.9", &ms(micros("p99.9_us")), &format!("≤ {}", ms(p999)), micros("p99.9_us") <= p999),
+        figure("replies lost", &lost.to_string(), &format!("≤ {lost_bound}"), lost <= lost_bound),
+        // Otherwise this says how long the generator was kept from its core, not how long the tracker took.
+        figure(
+            "sent late by the generator itself",
+            &format!("{late:.2} %"),
+            &format!("≤ {late_bound} %"),
+            late <= late_bound,
+        ),
+        figure("records expired meanwhile", &expired.to_string(), "> 0", expired > 0.0),
+        figure("snapshots written meanwhile", &snapshots.to_string(), "> 0", snapshots > 0),
+    ];
+    assert_eq!(metrics.sum("tidings_snapshot_errors_total", &[]), 0.0, "{}", tracker.log());
+    assert!(verdicts.iter().all(|good| *good), "{json:#}");
+}
+
+#[test]
+fn kill_9_under_load_keeps_the_peers_of_a_minute_ago() {
+    let (peers, cores) = measured("TIDINGS_RESTART_PEERS");
+    let dir = TempDir::new().unwrap();
+    // The default in earnest; a minute later all peers have been in a snapshot.
+    let (interval, wait) = if peers.is_some() { (30, 65) } else { (1, 4) };
+    let settings = settings([&format!("node.snapshot_interval={interval}")], &dir);
+    let tracker = Tracker::start(cores[0], &settings);
+    let population = format!("--peers {} --swarms {}", peers.unwrap_or(2000), peers.unwrap_or(2000) / 10);
+    let filled = load(cores[1], tracker.udp[0], &format!("{population} --fill --duration 0s"));
+    assert_eq!(filled["fill"]["announce"]["answers"].as_u64(), Some(peers.unwrap_or(2000)));
+    // Nobody stops, so that whoever was known then has to be known in the end.
+    let mut running = spawn(cores[1], tracker.udp[0], &format!("{population} --stops 0 --duration {}s", wait + 60));
+    sleep(Duration::from_secs(wait));
+    let announces = tracker.metrics().sum("tidings_requests_total", &["action=\"announce\"", "outcome=\"ok\""]);
+    let under_load = running.try_wait().unwrap().is_none();
+    tracker.kill();
+    running.kill().unwrap();
+    running.wait().unwrap();
+
+    let start = Instant::now();
+    let tracker = Tracker::start(cores[0], &settings);
+    println!("killed after {announces} announces; up again after {:.2} s", start.elapsed().as_secs_f64());
+    let args = format!("{population} --verify --min-known 0");
+    let json = load(cores[1], tracker.udp[0], &args);
+    let recall = &json["verify"]["recall"];
+    let (known, returned) = (recall["percent"].as_f64().unwrap(), recall["sample"]["percent"].as_f64().unwrap());
+    let verdicts = [
+        figure("peers known after kill -9", &format!("{known:.2} %"), "≥ 95 %", known >= 95.0),
+        figure("peers returned in sampled swarms", &format!("{returned:.2} %"), "≥ 95 %", returned >= 95.0),
+        figure(
+            "peers that nobody announced there",
+            &recall["sample"]["strangers"].to_string(),
+            "0",
+            recall["sample"]["strangers"] == 0,
+        ),
+    ];
+    assert!(under_load, "the load ended too early");
+    assert!(verdicts.iter().all(|good| *good), "{json:#}");
+    let log = tracker.log();
+    assert!(!log.contains("corrupt"), "{log}");
+}
