@@ -15,14 +15,17 @@ pub const UDP_RECEIVE_BUFFER: i32 = 8 << 20;
 const TCP_BACKLOG: i32 = 1024;
 
 /// Makes a UDP socket bound to `addr`. With `port_shared`, other sockets of this user may bind the same address, and the
-/// kernel spreads clients over them. An IPv6 address takes IPv6 only, so that families never mix on one socket.
+/// kernel spreads clients over them. Without `fragments`, what it sends is never fragmented. An IPv6 address takes IPv6 only, so that families never mix on one socket.
 ///
 /// # Errors
 /// Those of the system calls; [`io::ErrorKind::AddrInUse`] when the port is taken.
-pub fn udp(addr: SocketAddr, port_shared: bool) -> io::Result<UdpSocket> {
+pub fn udp(addr: SocketAddr, port_shared: bool, fragments: bool) -> io::Result<UdpSocket> {
     let socket = bound(addr, Type::DGRAM, Protocol::UDP, port_shared)?;
     // As much as the system grants; too little shows as receive errors in the kernel's counters.
     let _ = kernel::set_receive_buffer(socket.as_fd(), UDP_RECEIVE_BUFFER);
+    if addr.is_ipv4() && !fragments {
+        kernel::forbid_fragments(socket.as_fd())?;
+    }
     if addr.ip().is_unspecified() {
         kernel::enable_packet_info(socket.as_fd(), addr.is_ipv6())?;
     }

@@ -90,6 +90,15 @@ pub fn set_receive_buffer(socket: BorrowedFd<'_>, bytes: c_int) -> io::Result<()
         .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
 }
 
+/// Forbids to fragment what an IPv4 socket sends. Replies that fit everywhere need no fragments, and packets that cannot
+/// be fragmented need no identification, which the kernel would hash for each.
+///
+/// # Errors
+/// Those of `setsockopt`.
+pub fn forbid_fragments(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)
+}
+
 /// Lets the kernel back a range of addresses by huge pages. `false` when it will not.
 ///
 /// It is a hint about memory that somebody else owns and changes no byte of it, so any range may be given.

@@ -37,6 +37,8 @@ const OWNERS_PER_THREAD: usize = 2;
 /// The time between two ticks of an owner: short, so that each has little to do.
 const TICK: Duration = Duration::from_millis(20);
 
+/// Bytes of UDP payload that fit through every network unfragmented: the least IPv6 MTU less its headers.
+const SAFE_DATAGRAM: usize = 1232;
 /// How long the owners may take to finish when the node stops.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -115,7 +117,7 @@ impl Node {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let sockets = Sockets::bind(&settings.announce, count)?;
+        let sockets = Sockets::bind(&settings.announce, count, settings.limits.udp_reply_bytes > SAFE_DATAGRAM)?;
         let ops_listener = settings.ops.listen.map(sockets::bind_ops).transpose()?;
         let mut addrs = sockets.addrs.clone();
         addrs.ops = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;

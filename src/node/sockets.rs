@@ -50,21 +50,22 @@ pub struct ThreadSockets {
 }
 
 impl Sockets {
-    /// Binds all addresses for this many threads.
+    /// Binds all addresses for this many threads. `fragments`: whether UDP replies may be so large that networks have to
+    /// fragment them.
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn bind(settings: &config::Announce, threads: usize) -> Result<Self, BindError> {
+    pub fn bind(settings: &config::Announce, threads: usize, fragments: bool) -> Result<Self, BindError> {
         let mut of_threads: Vec<_> = (0..threads).map(|_| ThreadSockets::default()).collect();
         let mut addrs = Addrs::default();
         for &addr in &settings.udp {
             let failed = |error| BindError { transport: "UDP", addr, key: "announce.udp", error };
             // Sockets that share a port would share it with another tracker's, too: this one, bound and closed again,
             // finds out whether there is any.
-            let addr = bind::udp(addr, false).and_then(|socket| socket.local_addr()).map_err(failed)?;
+            let addr = bind::udp(addr, false, fragments).and_then(|socket| socket.local_addr()).map_err(failed)?;
             addrs.udp.push(addr);
             for thread in &mut of_threads {
-                thread.udp.push(bind::udp(addr, true).map_err(failed)?);
+                thread.udp.push(bind::udp(addr, true, fragments).map_err(failed)?);
             }
         }
         for &addr in &settings.http {
@@ -98,11 +99,11 @@ mod tests {
             http: vec!["127.0.0.1:0".parse().unwrap()],
             ..Default::default()
         };
-        let sockets = Sockets::bind(&settings, 3).unwrap();
+        let sockets = Sockets::bind(&settings, 3, false).unwrap();
         assert_eq!(sockets.of_threads.len(), 3);
         for (udp, http) in [(sockets.addrs.udp.clone(), vec![]), (vec![], sockets.addrs.http.clone())] {
             let again = config::Announce { udp, http, ..Default::default() };
-            let error = Sockets::bind(&again, 1).err().unwrap().to_string();
+            let error = Sockets::bind(&again, 1, false).err().unwrap().to_string();
             assert!(error.contains("the port is in use") && error.contains("announce."), "{error}");
         }
     }
