@@ -4,6 +4,8 @@
 //! As they are, these tests only see to it that all of this works. `tests/must_show` sets `TIDINGS_LATENCY_SECONDS` and
 //! `TIDINGS_RESTART_PEERS` to measure: with the tracker on core 0, the load on core 1, and the bounds of the real thing.
 
+#![expect(clippy::disallowed_methods, reason = "what a client waits for is measured by the real clock")]
+
 #[path = "support/tracker.rs"]
 mod tracker;
 

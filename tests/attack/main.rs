@@ -3,6 +3,8 @@
 //! `TIDINGS_ATTACK_DATAGRAMS` and `TIDINGS_ATTACK_REQUESTS` set how much is sent; `tests/must_show` sends ten million
 //! datagrams and a million requests.
 
+#![expect(clippy::disallowed_methods, reason = "what a client waits for is measured by the real clock")]
+
 mod clients;
 mod forge;
 mod http;
