@@ -3,5 +3,7 @@
 pub mod bind;
 mod kernel;
 pub mod outbox;
+mod turn;
 
 pub use kernel::{Endpoint, Receiver, advise_huge_pages};
+pub use turn::yield_once;

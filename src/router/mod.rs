@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub use full_scrape::Batch;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::timeout;
 
+use crate::net::yield_once;
 use crate::partition::{Message, Overloaded, OwnerHandle, Owners, Partitions, UdpAnnounce};
 use crate::swarm::{Announce, AnnounceReply, Counts, Family, InfoHash};
 
@@ -134,7 +135,14 @@ impl Router {
     }
 }
 
-async fn answered<T>(answer: oneshot::Receiver<T>) -> Result<T, Unavailable> {
+async fn answered<T>(mut answer: oneshot::Receiver<T>) -> Result<T, Unavailable> {
+    // An owner on this thread has its turn now, and most often no timer is needed.
+    yield_once().await;
+    match answer.try_recv() {
+        Ok(answer) => return Ok(answer),
+        Err(TryRecvError::Closed) => return Err(Unavailable),
+        Err(TryRecvError::Empty) => {}
+    }
     match timeout(DEADLINE, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) | Err(_) => Err(Unavailable),

@@ -3,13 +3,11 @@
 mod connection_id;
 mod metrics;
 
-use std::future::poll_fn;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use tokio::io::Interest;
@@ -21,7 +19,7 @@ use super::access_list::AccessList;
 use super::external::External;
 use crate::clock::{Clock, Now};
 use crate::net::outbox::{Outbox, Writer};
-use crate::net::{Endpoint, Receiver};
+use crate::net::{Endpoint, Receiver, yield_once};
 use crate::partition::UdpAnnounce;
 use crate::router::Router;
 use crate::swarm::{Announce, Family, InfoHash, PeerAddr};
@@ -112,7 +110,7 @@ impl UdpFrontend {
                 // readiness, which under load is there already.
                 Ok(count) => {
                     self.take(count);
-                    yield_to_owners().await;
+                    yield_once().await;
                     self.outbox.flush();
                     rounds += 1;
                     if rounds == BUSY {
@@ -129,7 +127,7 @@ impl UdpFrontend {
                     registered = Some(polled);
                 }
                 // An ICMP error that an earlier reply brought back, or a signal.
-                Err(_) => yield_to_owners().await,
+                Err(_) => yield_once().await,
             }
         }
     }
@@ -259,19 +257,4 @@ impl UdpContext {
             num_want: num_want.min(fits),
         }
     }
-}
-
-/// Lets every task that can run do so once, which the owners that were just sent messages can. Unlike tokio's
-/// `yield_now` it does not poll the I/O driver, which would be one more system call for each round.
-async fn yield_to_owners() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
