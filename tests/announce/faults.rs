@@ -49,13 +49,17 @@ fn trap_37_an_owner_that_is_behind_has_a_bounded_queue() {
     let router = node.get().router();
     // The sockets of both threads: the kernel chooses by the source port.
     let clients: Vec<Client> = (0..16).map(|_| node.v4()).collect();
+    let owners = router.owners();
+    let of_first =
+        |number: &u8| owners.place(owners.hash(&InfoHash(swarm(*number).info_hash)), owners.load().len()) == 0;
+    let swarms: Vec<u8> = (0..64).filter(of_first).take(4).collect();
     let (held, wait) = std::sync::mpsc::channel::<()>();
     let visit = router.clone();
     let busy = node.runtime.spawn(async move { visit.visit_owner(0, move |_, _| wait.recv()).await });
     std::thread::sleep(Duration::from_millis(100));
     for round in 0..20 {
         for client in &clients {
-            (0..4).for_each(|number| _ = client.socket.send(&swarm(number).bytes(client.id, round)).unwrap());
+            swarms.iter().for_each(|number| _ = client.socket.send(&swarm(*number).bytes(client.id, round)).unwrap());
         }
         std::thread::sleep(Duration::from_millis(5));
         let in_flight = router.owners().load()[0].status().in_flight.load(Relaxed);
