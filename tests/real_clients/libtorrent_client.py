@@ -22,19 +22,25 @@ session = lt.session({
 handle = session.add_torrent({"ti": lt.torrent_info(torrent), "save_path": directory})
 
 
-def told(kind):
-    """Prints what has happened since, and says whether that was among it."""
-    alerts = session.pop_alerts()
-    for alert in alerts:
+def alerts():
+    """Prints what has happened since, and returns it."""
+    happened = session.pop_alerts()
+    for alert in happened:
         print(alert.message(), flush=True)
-    return any(isinstance(alert, kind) for alert in alerts)
+    return happened
 
 
 while not stopped:
-    told(lt.tracker_reply_alert)
+    alerts()
     time.sleep(0.1)
-# Announces that it has stopped.
+# Announces that it has stopped. A reply to an earlier announce may still come first, so it stays a little longer than the
+# first reply after that announce.
 handle.pause()
-deadline = time.monotonic() + 10
-while time.monotonic() < deadline and not told(lt.tracker_reply_alert):
+announced = False
+deadline = time.monotonic() + 20
+while time.monotonic() < deadline:
+    for alert in alerts():
+        announced = announced or isinstance(alert, lt.tracker_announce_alert) and "(stopped)" in alert.message()
+        if announced and isinstance(alert, lt.tracker_reply_alert):
+            deadline = min(deadline, time.monotonic() + 1)
     time.sleep(0.1)
