@@ -34,7 +34,8 @@ while not stopped:
     alerts()
     time.sleep(0.1)
 # Announces that it has stopped. A reply to an earlier announce may still come first, so it stays a little longer than the
-# first reply after that announce.
+# first reply after that announce. An auto-managed torrent would be resumed meanwhile.
+handle.unset_flags(lt.torrent_flags.auto_managed)
 handle.pause()
 announced = False
 deadline = time.monotonic() + 20
