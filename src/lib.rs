@@ -4,6 +4,7 @@
 //! [`swarm`] holds the peers, [`wire`] the formats, and so on up to the subcommands in [`cmd`].
 
 pub mod clock;
+pub mod cluster;
 pub mod cmd;
 pub mod config;
 pub mod frontend;

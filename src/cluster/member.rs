@@ -1,0 +1,222 @@
+//! The typed view of a cluster's members.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a node, unique in its cluster (`node.id`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+pub struct NodeId(Arc<str>);
+
+/// The name of a region (`node.region`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+pub struct Region(Arc<str>);
+
+macro_rules! name {
+    ($type:ident) => {
+        impl $type {
+            /// The name.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $type {
+            fn from(name: &str) -> Self {
+                Self(name.into())
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(NodeId);
+name!(Region);
+
+/// One node as the others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub id: NodeId,
+    /// Where it stands.
+    pub region: Region,
+    /// Which start of the node this is: milliseconds since the Unix epoch when it started. A later start is greater.
+    pub incarnation: u64,
+    /// Where it takes links from other nodes.
+    pub link: SocketAddr,
+    /// Its share of the partitions, relative to the other nodes of its region; 1 by default.
+    pub weight: u16,
+    /// It is about to go, and gives its partitions away.
+    pub leaving: bool,
+    /// The partitions that it has in sync and answers for.
+    pub held: PartitionSet,
+    /// Gossip hears of it.
+    pub alive: bool,
+}
+
+/// All members that are known, dead ones of the last minutes included: sorted by id, one for each, this node among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members(pub Vec<Member>);
+
+impl Members {
+    /// The member with this name.
+    pub fn get(&self, id: &NodeId) -> Option<&Member> {
+        self.0.binary_search_by(|member| member.id.cmp(id)).ok().map(|at| &self.0[at])
+    }
+}
+
+/// A set of partitions.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PartitionSet {
+    words: Vec<u64>,
+}
+
+/// A text that is no set of partitions.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a set of partitions: expected ranges such as 0-3,7")]
+pub struct PartitionSetError;
+
+impl PartitionSet {
+    /// The partitions from 0 to `count`, less one.
+    pub fn all(count: u16) -> Self {
+        (0..count).collect()
+    }
+
+    /// Whether a partition is in it.
+    pub fn contains(&self, partition: u16) -> bool {
+        self.words.get(usize::from(partition / 64)).is_some_and(|word| word >> (partition % 64) & 1 == 1)
+    }
+
+    /// Adds a partition.
+    pub fn insert(&mut self, partition: u16) {
+        let at = usize::from(partition / 64);
+        if self.words.len() <= at {
+            self.words.resize(at + 1, 0);
+        }
+        self.words[at] |= 1 << (partition % 64);
+    }
+
+    /// Takes a partition out.
+    pub fn remove(&mut self, partition: u16) {
+        if let Some(word) = self.words.get_mut(usize::from(partition / 64)) {
+            *word &= !(1 << (partition % 64));
+        }
+        // So that equal sets are equal.
+        while self.words.last() == Some(&0) {
+            self.words.pop();
+        }
+    }
+
+    /// How many are in it.
+    pub fn len(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Its partitions in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..self.words.len() * 64).map(|partition| partition as u16).filter(|partition| self.contains(*partition))
+    }
+
+    /// Reads what [`fmt::Display`] writes: ranges such as `0-3,7`; partitions are below `count`.
+    ///
+    /// # Errors
+    /// When the text is anything else.
+    pub fn parse(text: &str, count: u16) -> Result<Self, PartitionSetError> {
+        let mut set = Self::default();
+        for range in text.split(',').filter(|range| !range.is_empty()) {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let [first, last]: [u16; 2] =
+                [first.parse().map_err(|_| PartitionSetError)?, last.parse().map_err(|_| PartitionSetError)?];
+            if first > last || last >= count {
+                return Err(PartitionSetError);
+            }
+            (first..=last).for_each(|partition| set.insert(partition));
+        }
+        Ok(set)
+    }
+}
+
+impl FromIterator<u16> for PartitionSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(partitions: I) -> Self {
+        let mut set = Self::default();
+        partitions.into_iter().for_each(|partition| set.insert(partition));
+        set
+    }
+}
+
+impl fmt::Display for PartitionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut partitions = self.iter().peekable();
+        let mut separator = "";
+        while let Some(first) = partitions.next() {
+            let mut last = first;
+            while let Some(next) = partitions.next_if(|next| *next == last + 1) {
+                last = next;
+            }
+            if first == last {
+                write!(f, "{separator}{first}")?;
+            } else {
+                write!(f, "{separator}{first}-{last}")?;
+            }
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PartitionSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{self}}}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_set_survives_its_text(partitions in prop::collection::btree_set(0u16..300, 0..200), gone in 0u16..300) {
+            let mut set: PartitionSet = partitions.iter().copied().collect();
+            prop_assert_eq!(PartitionSet::parse(&set.to_string(), 300), Ok(set.clone()));
+            prop_assert_eq!(set.iter().collect::<Vec<_>>(), partitions.iter().copied().collect::<Vec<_>>());
+            set.remove(gone);
+            let left: PartitionSet = partitions.iter().copied().filter(|at| *at != gone).collect();
+            prop_assert_eq!(&set, &left);
+            prop_assert_eq!(set.len(), left.iter().count());
+        }
+
+        #[test]
+        fn no_text_is_too_much(text in "[0-9,-]{0,12}|.{0,12}") {
+            let _ = PartitionSet::parse(&text, 256);
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_sets_are_refused() {
+        for text in ["x", "1-", "-1", "3-1", "256", "0-256", "1--2", "1 2"] {
+            assert_eq!(PartitionSet::parse(text, 256), Err(PartitionSetError), "{text}");
+        }
+        assert_eq!(PartitionSet::parse("", 256), Ok(PartitionSet::default()));
+        assert_eq!(PartitionSet::all(256).to_string(), "0-255");
+    }
+}
