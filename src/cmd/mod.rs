@@ -3,6 +3,7 @@
 pub mod config;
 pub mod load;
 pub mod serve;
+pub mod status;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Config(config::Args),
+    Status(status::Args),
+    Leave(status::LeaveArgs),
     Load(load::Args),
 }
 
@@ -35,6 +38,7 @@ Examples:
   tidings config check tidings.toml        check it
   tidings serve --config tidings.toml      serve with it
   tidings --set announce.interval=900      change one setting
+  tidings status                           show the cluster that a node is part of
   TIDINGS_OPS__LISTEN=off tidings          the same by the environment
 
 Point a torrent at udp://HOST:6969/announce or http://HOST:6969/announce.
@@ -73,6 +77,8 @@ pub fn main() -> ExitCode {
         None => cli.serve.run(),
         Some(Command::Serve(args)) => args.run(),
         Some(Command::Config(args)) => args.run(),
+        Some(Command::Status(args)) => args.run(),
+        Some(Command::Leave(args)) => args.run(),
         Some(Command::Load(args)) => args.run(),
     };
     match done {

@@ -66,10 +66,18 @@ fn serve(settings: Settings) -> Result<(), Failure> {
             if settings { Failure::Settings(error) } else { Failure::Run(error) }
         })?;
         print(&greeting(node.addrs(), node.http().tls.is_some()))?;
-        while let Signal::Reload = signals.next().await {
-            match node.reload() {
-                Ok(()) => tracing::info!("reloaded"),
-                Err(error) => tracing::error!(%error, "not reloaded, the former state stays"),
+        loop {
+            let signal = tokio::select! {
+                signal = signals.next() => signal,
+                () = node.told_to_leave() => Signal::Stop,
+                conflict = node.conflict() => return Err(Failure::Settings(anyhow::anyhow!("{conflict}"))),
+            };
+            match signal {
+                Signal::Stop => break,
+                Signal::Reload => match node.reload() {
+                    Ok(()) => tracing::info!("reloaded"),
+                    Err(error) => tracing::error!(%error, "not reloaded, the former state stays"),
+                },
             }
         }
         // On the other thread, as the end of a node waits for its threads and may hold up this one.

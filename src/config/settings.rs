@@ -167,6 +167,11 @@ pub struct Limits {
     pub peers: usize,
     /// The peers that one swarm holds, 1 to 16000000.
     pub peers_per_swarm: u32,
+    /// The changes kept for one other node that does not take them, in bytes, 65536 to 4294967296. Above it they are
+    /// dropped, and that node compares whole partitions when it is back.
+    pub hint_bytes: usize,
+    /// The swarms of other nodes whose last answers are kept, for when nobody answers, 0 to 100000000.
+    pub stale_swarms: usize,
     /// The HTTP connections open at a time, 1 to 1048576.
     pub http_connections: usize,
     /// The time after which an idle HTTP connection is closed, in seconds, 1 to 3600.
@@ -184,6 +189,8 @@ impl Default for Limits {
             swarms: 20_000_000,
             peers: 50_000_000,
             peers_per_swarm: 1_000_000,
+            hint_bytes: 64 << 20,
+            stale_swarms: 65_536,
             http_connections: 16_384,
             http_idle: 60,
             http_request_bytes: 16_384,
@@ -217,10 +224,12 @@ pub enum AccessMode {
     Deny,
 }
 
-/// Other nodes. Without seeds the node is a cluster of one.
+/// Other nodes. Without cluster.gossip the node is a cluster of one.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
+    /// The name of the cluster, written like a node's id. Nodes of another name are not let in.
+    pub name: String,
     /// The UDP address for the cluster's membership gossip.
     ///
     /// Example: `"10.0.0.1:7071"`
@@ -231,33 +240,63 @@ pub struct Cluster {
     /// Example: `"10.0.0.1:7072"`
     #[serde(with = "off")]
     pub link: Option<SocketAddr>,
+    /// The name or IP address at which the other nodes reach this one, at the ports of cluster.gossip and cluster.link.
+    /// Needed only if those listen at every address (0.0.0.0 or [::]). A name is looked up once, at the start.
+    ///
+    /// Example: `"tidings-1.example.org"`
+    #[serde(with = "off")]
+    pub advertise: Option<String>,
     /// The gossip addresses of some other nodes, as "host:port": those a starting node asks for the rest.
     ///
     /// Example: `["tidings-1.example.org:7071"]`
     pub seeds: Vec<String>,
-    /// The file with the secret that all nodes of the cluster share.
+    /// The directory with this node's certificate and the cluster's keys, as `tidings keys init` makes it.
+    ///
+    /// Example: `"/etc/tidings/keys"`
+    #[serde(with = "off")]
+    pub keys: Option<PathBuf>,
+    /// Whether nodes may talk to each other without keys, at other addresses than loopback. Whoever reaches those
+    /// addresses can then read and change everything.
+    pub insecure: bool,
+    /// The file with the secret that all nodes of the cluster share; by default the one in cluster.keys.
     ///
     /// Example: `"/etc/tidings/secret"`
     #[serde(with = "off")]
     pub secret_file: Option<PathBuf>,
     /// The partitions that all swarms are divided into: a power of two, 1 to 32768, the same on every node.
     pub partitions: u16,
-    /// The nodes in every region that hold each partition, 1 to 16.
+    /// The nodes in every region that hold each partition, 1 to 16, the same on every node.
     pub replicas_per_region: u8,
+    /// This node's share of the partitions relative to the other nodes of its region, 1 to 100.
+    pub weight: u16,
     /// When an announce counts as done: "owner" as soon as its owner has it, "replica" when a replica has it too.
     pub ack: Ack,
+    /// The time that a node may take to answer another one, in milliseconds, 10 to 10000. Then the next one is asked.
+    pub deadline: u32,
+    /// The time that a node may be away before its partitions are given to others, in seconds, 1 to 3600.
+    pub stable_after: u32,
+    /// The time that a node which is told to stop takes at the most to hand its partitions over, in seconds, 0 to 3600.
+    pub leave_timeout: u32,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
         Self {
+            name: "tidings".into(),
             gossip: None,
             link: None,
+            advertise: None,
             seeds: Vec::new(),
+            keys: None,
+            insecure: false,
             secret_file: None,
             partitions: 256,
             replicas_per_region: 2,
+            weight: 1,
             ack: Ack::default(),
+            deadline: 250,
+            stable_after: 60,
+            leave_timeout: 30,
         }
     }
 }

@@ -43,7 +43,7 @@ impl Range {
 }
 
 /// The range of every key that is a whole number, as its doc comment states it.
-static RANGES: [Range; 18] = [
+static RANGES: [Range; 24] = [
     Range::new("node.snapshot_interval", 1, 3600, |s| s.node.snapshot_interval.into()),
     Range::new("announce.interval", 1, 28_000, |s| s.announce.interval.into()),
     Range::new("announce.min_interval", 1, 28_000, |s| s.announce.min_interval.into()),
@@ -59,11 +59,17 @@ static RANGES: [Range; 18] = [
     Range::new("limits.peers", 1, 1_000_000_000, |s| s.limits.peers as u64),
     // A place in a swarm has 24 bits, see `swarm::index`.
     Range::new("limits.peers_per_swarm", 1, 16_000_000, |s| s.limits.peers_per_swarm.into()),
+    Range::new("limits.hint_bytes", 65_536, 4_294_967_296, |s| s.limits.hint_bytes as u64),
+    Range::new("limits.stale_swarms", 0, 100_000_000, |s| s.limits.stale_swarms as u64),
     Range::new("limits.http_connections", 1, 1_048_576, |s| s.limits.http_connections as u64),
     Range::new("limits.http_idle", 1, 3600, |s| s.limits.http_idle.into()),
     Range::new("limits.http_request_bytes", 1024, 1_048_576, |s| s.limits.http_request_bytes as u64),
     Range::new("cluster.partitions", 1, 32_768, |s| s.cluster.partitions.into()),
     Range::new("cluster.replicas_per_region", 1, 16, |s| s.cluster.replicas_per_region.into()),
+    Range::new("cluster.weight", 1, 100, |s| s.cluster.weight.into()),
+    Range::new("cluster.deadline", 10, 10_000, |s| s.cluster.deadline.into()),
+    Range::new("cluster.stable_after", 1, 3600, |s| s.cluster.stable_after.into()),
+    Range::new("cluster.leave_timeout", 0, 3600, |s| s.cluster.leave_timeout.into()),
 ];
 
 /// Checks a number before it is put into its key's type, which may be narrower.
@@ -105,7 +111,11 @@ impl Settings {
         let is_name = |text: &str| {
             (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
         };
-        for (keys, name) in [(&["node.id"], &self.node.id), (&["node.region"], &self.node.region)] {
+        for (keys, name) in [
+            (&["node.id"], &self.node.id),
+            (&["node.region"], &self.node.region),
+            (&["cluster.name"], &self.cluster.name),
+        ] {
             if !is_name(name) {
                 let key = keys[0];
                 return Err(Invalid::new(
@@ -211,6 +221,26 @@ impl Settings {
                 &["cluster.gossip", "cluster.link"],
                 "cluster.gossip and cluster.link go together: set both, or neither for a single node",
             ));
+        }
+        let listeners = [("cluster.gossip", cluster.gossip), ("cluster.link", cluster.link)];
+        for (key, address) in listeners.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+            if address.ip().is_unspecified() && cluster.advertise.is_none() {
+                return Err(Invalid::new(
+                    &["cluster.advertise"],
+                    format!(
+                        "{key} ({address}) is no address that other nodes can reach: set cluster.advertise to this node's"
+                    ),
+                ));
+            }
+            if cluster.keys.is_none() && !cluster.insecure && !address.ip().is_loopback() {
+                return Err(Invalid::new(
+                    &["cluster.keys"],
+                    format!(
+                        "{key} ({address}) is open to others but has no keys: make them by `tidings keys init` and set \
+                         cluster.keys, or set cluster.insecure = true on a network that you trust"
+                    ),
+                ));
+            }
         }
         if !cluster.seeds.is_empty() && cluster.gossip.is_none() {
             return Err(Invalid::new(

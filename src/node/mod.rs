@@ -1,5 +1,6 @@
 //! A whole node: its threads, sockets and actors, put together.
 
+mod cluster;
 mod huge_pages;
 mod secret;
 mod sockets;
@@ -12,12 +13,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+pub use cluster::{Cluster, ClusterError, Identity, Parts, lonely_routes};
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
 
 use crate::clock::Clock;
+use crate::cluster::{Conflict, KeyDir};
 use crate::config::Settings;
 use crate::frontend::access_list::{AccessList, AccessListError};
 use crate::frontend::external::External;
@@ -25,8 +28,8 @@ use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError}
 use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
 use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
-use crate::partition::{Common, Owners, Place, Supervisor, SupervisorArguments};
-use crate::router::Router;
+use crate::partition::{Common, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments};
+use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
 use sockets::Sockets;
 use threads::Threads;
@@ -60,6 +63,9 @@ pub enum StartError {
     /// The secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The node cannot be part of its cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -89,6 +95,8 @@ pub struct Node {
     snapshots: Option<Snapshots>,
     threads: Threads,
     ops: Option<ops::Server>,
+    cluster: Option<Cluster>,
+    leave: Arc<Notify>,
     /// Ends the background workers.
     stop: watch::Sender<bool>,
 }
@@ -112,7 +120,10 @@ impl Node {
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let access_list = Arc::new(ArcSwap::from_pointee(AccessList::load(&settings.access_list)?));
         let data_dir = settings.node.data_dir.as_deref().map(DataDir::open).transpose()?;
+        let keys = settings.cluster.keys.as_deref().map(|dir| KeyDir::load(dir, &settings.node.id.as_str().into()));
+        let keys = keys.transpose().map_err(ClusterError::from)?;
         let secret = Secret::load(&settings)?;
+        let identity = Identity::new(&settings, &*clock)?;
         let count = match settings.announce.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -125,6 +136,9 @@ impl Node {
         let hash = KeyedHash::new(&secret.placement);
         let limits = &settings.limits;
         let quota = Arc::new(Quota::new(limits.swarms, limits.peers, limits.peers_per_swarm as usize));
+        let routes = identity.as_ref().map(|identity| lonely_routes(&identity.me));
+        let replication =
+            |routes: SharedRoutes| Replication::new(routes, settings.cluster.partitions, settings.cluster.ack);
         let common = Arc::new(Common {
             hash,
             partitions: settings.cluster.partitions,
@@ -133,9 +147,10 @@ impl Node {
             quota,
             clock: clock.clone(),
             tick: TICK,
+            replication: routes.clone().map(|routes| Arc::new(replication(routes))),
         });
         let owners = Arc::new(Owners::new(hash, settings.cluster.partitions));
-        let router = Router::new(owners.clone());
+        let router = Router::new(owners.clone(), routes.as_ref().map(|routes| route_by(&settings, routes, &clock)));
         let udp = Arc::new(UdpContext {
             router: router.clone(),
             connection_ids: ConnectionIds::new(&[secret.connection_ids]),
@@ -194,9 +209,15 @@ impl Node {
                 peer_ttl: settings.announce.peer_ttl,
             };
             // Before anybody is served, lest clients be told that swarms are empty.
-            snapshots.insert(Snapshots::start(how, dir, owners, clock.clone(), refill)?).restored().await;
+            snapshots.insert(Snapshots::start(how, dir, owners.clone(), clock.clone(), refill)?).restored().await;
+        }
+        let mut cluster = None;
+        if let (Some(identity), Some(routes)) = (identity, routes) {
+            let parts = cluster::parts(&settings, identity, keys, routes, owners, router.clone(), clock.clone());
+            cluster.insert(Cluster::start(&settings, parts).await?).met().await;
         }
         threads.serve(&udp, &http, TICK)?;
+        let leave = Arc::new(Notify::new());
         let context = ops::Context {
             settings: settings.clone(),
             addrs: addrs.clone(),
@@ -206,10 +227,13 @@ impl Node {
             http: http.clone(),
             outboxes: threads.outboxes().cloned().collect(),
             snapshots: snapshots.as_ref().map(Snapshots::status).cloned(),
+            cluster: cluster.as_ref().map(|cluster| cluster.status().clone()),
+            links: cluster.as_ref().map(|cluster| cluster.links().clone()),
+            leave: leave.clone(),
             clock,
         };
         let ops = ops_listener.map(|listener| ops::Server::start(listener, context)).transpose()?;
-        Ok(Self { settings, addrs, router, udp, http, supervisor, snapshots, threads, ops, stop })
+        Ok(Self { settings, addrs, router, udp, http, supervisor, snapshots, threads, ops, cluster, leave, stop })
     }
 
     /// Where it listens.
@@ -250,13 +274,35 @@ impl Node {
         &self.http
     }
 
-    /// Stops listening, lets the owners finish, writes a last snapshot, and ends the threads.
+    /// Returns when somebody has told the node to leave.
+    pub async fn told_to_leave(&self) {
+        self.leave.notified().await;
+    }
+
+    /// What keeps the node from being part of its cluster; waits until there is such a thing.
+    pub async fn conflict(&self) -> Conflict {
+        let Some(cluster) = &self.cluster else { return std::future::pending().await };
+        let mut conflict = cluster.conflict();
+        match conflict.wait_for(|conflict| conflict.as_ref().is_some_and(Conflict::must_stop)).await {
+            Ok(conflict) if let Some(conflict) = &*conflict => conflict.clone(),
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Hands its partitions over, stops listening, lets the owners finish, writes a last snapshot, and ends the threads.
     pub async fn stop(mut self) {
         if let Some(ops) = &self.ops {
             ops.stopping();
         }
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
         self.stop.send_replace(true);
         self.threads.stop_frontends().await;
+        if let (Some(cluster), Some(routes)) = (self.cluster, self.router.cluster()) {
+            cluster.flush(&routes.routes).await;
+            cluster.stop().await;
+        }
         if let Some(snapshots) = self.snapshots {
             snapshots.finish().await;
         }
@@ -267,4 +313,16 @@ impl Node {
             ops.stop().await;
         }
     }
+}
+
+fn route_by(settings: &Settings, routes: &SharedRoutes, clock: &Arc<dyn Clock>) -> Arc<router::Cluster> {
+    let ttl = Duration::from_secs(settings.announce.peer_ttl.into());
+    Arc::new(router::Cluster {
+        routes: routes.clone(),
+        deadline: Duration::from_millis(settings.cluster.deadline.into()),
+        stale: router::StaleCache::new(settings.limits.stale_swarms, ttl),
+        interval: settings.announce.interval,
+        clock: clock.clone(),
+        metrics: Default::default(),
+    })
 }

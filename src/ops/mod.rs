@@ -2,6 +2,7 @@
 //! threads that serve announces, and listens on a private address: nothing here is authenticated.
 
 mod api;
+mod cluster;
 mod metrics;
 mod probe;
 mod ready;
@@ -21,7 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -31,6 +32,8 @@ use crate::frontend::http::HttpContext;
 use crate::frontend::udp::UdpContext;
 use crate::net::outbox::Outbox;
 use crate::node::Addrs;
+use crate::link::Links;
+use crate::partition::SharedStatus;
 use crate::partition::snapshot::SnapshotStatus;
 use crate::router::Router;
 use crate::telemetry::exposition::Exposition;
@@ -49,6 +52,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long open connections may take to finish when the node has stopped.
 const DRAIN: Duration = Duration::from_secs(1);
 
+const LEAVE: &str = "/api/v1/leave";
 const SWARMS: &str = "/api/v1/swarms/";
 const KNOWN_PATHS: &str = "\
 nothing is here; there are
@@ -56,6 +60,8 @@ nothing is here; there are
   /readyz                200 when the node answers announces
   /metrics               Prometheus metrics
   /api/v1/node           this node
+  /api/v1/cluster        the cluster as this node sees it
+  /api/v1/leave          POST: hand everything over and stop
   /api/v1/swarms/{hex}   the swarm with this info hash of 40 hexadecimal digits
 ";
 
@@ -77,6 +83,12 @@ pub struct Context {
     pub outboxes: Vec<Arc<Outbox>>,
     /// How snapshots go; `None` without a data directory.
     pub snapshots: Option<Arc<SnapshotStatus>>,
+    /// What is known of the cluster; `None` for a node that is never part of one.
+    pub cluster: Option<Arc<SharedStatus>>,
+    /// The links to other nodes.
+    pub links: Option<Arc<Links>>,
+    /// Tells the node to leave.
+    pub leave: Arc<Notify>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -180,6 +192,15 @@ type Reply = Response<Full<Bytes>>;
 
 impl Endpoints {
     async fn answer(&self, method: &Method, path: &str) -> Reply {
+        if path == LEAVE && *method == Method::POST {
+            self.context.leave.notify_one();
+            return text(StatusCode::OK, "leaving\n");
+        }
+        if path == LEAVE {
+            let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "use POST\n");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return reply;
+        }
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD\n");
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -196,6 +217,7 @@ impl Endpoints {
                 Ok(text) => reply(StatusCode::OK, Exposition::CONTENT_TYPE, text),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
             },
+            "/api/v1/cluster" => json(StatusCode::OK, &cluster::cluster(&self.context)),
             "/api/v1/node" => json(StatusCode::OK, &api::node(&self.context)),
             _ => match path.strip_prefix(SWARMS) {
                 Some(hex) => match api::swarm(&self.context, hex).await {

@@ -3,11 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use std::time::Duration;
+
 use arc_swap::ArcSwap;
 use ractor::ActorRef;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::owner::{Message, Status};
+use super::owner::{Message, Partitions, Status};
+use crate::clock::Now;
 use crate::swarm::{InfoHash, KeyedHash};
+
+/// How long an owner may take for a visit.
+const VISIT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The way to one owner. ractor's mailboxes have no bound, so the handle counts what is in flight and sheds above it.
 #[derive(Clone)]
@@ -105,6 +113,26 @@ impl Owners {
     /// The partition of an info hash with this keyed hash.
     pub fn partition(&self, hash: u64) -> u16 {
         hash as u16 & (self.partitions - 1)
+    }
+
+    /// Lets a function see the partitions of the owner that holds one, and returns its result; `None` when that owner has
+    /// too much to do or does not answer in time. Each call waits for the last, so it may go beyond the owner's limit:
+    /// what keeps copies the same has to come through under load, too.
+    pub async fn visit<T: Send + 'static>(
+        &self,
+        partition: u16,
+        visit: impl FnOnce(&mut Partitions, Now) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let visit = Message::Visit(Box::new(move |partitions, now| {
+            // The asker may have gone.
+            let _ = reply.send(visit(partitions, now));
+        }));
+        {
+            let handles = self.load();
+            handles.get(self.place(partition.into(), handles.len()))?.send_beyond_limit(visit).ok()?;
+        }
+        timeout(VISIT_DEADLINE, answer).await.ok()?.ok()
     }
 
     /// Which of `count` owners holds the partition of a keyed hash.

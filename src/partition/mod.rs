@@ -1,10 +1,24 @@
-//! The partitions of a node: the actors that own them, and what keeps those running.
+//! The partitions of a node: the actors that own them, what keeps those running, and what keeps their copies on other nodes
+//! the same.
 
+pub mod digest;
 mod handle;
+mod keeper;
 mod owner;
+mod parked;
+pub mod pieces;
+pub mod pull;
+mod replication;
+mod routes;
 pub mod snapshot;
 mod supervisor;
 
 pub use handle::{Overloaded, OwnerHandle, Owners};
-pub use owner::{Common, Message, Partitions, Status, UdpAnnounce, jittered};
+pub use keeper::{
+    Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, KeeperStatus, MemberStatus, SharedStatus, Transfer,
+};
+pub use owner::{Common, Message, Partitions, Routed, Status, UdpAnnounce, jittered};
+pub use parked::Parts;
+pub use replication::{DeltaQueue, QueueStatus, Replication};
+pub use routes::{Hop, Peer, Routes, SharedRoutes};
 pub use supervisor::{Place, Start, Supervisor, SupervisorArguments};

@@ -10,6 +10,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
+use super::parked::{Parked, Parts, Waiting};
+use super::replication::{Abroad, Change, Changes, Replication};
 use crate::clock::{Clock, Now};
 use crate::net::Endpoint;
 use crate::net::outbox::Outbox;
@@ -17,6 +19,8 @@ use crate::swarm::{
     AddressFamily, Announce, AnnounceReply, ClockAhead, Counts, Family, Hlc, HlcTime, InfoHash, KeyedHash, PeerList,
     Quota, Second, Store, Totals, V4, V6,
 };
+use crate::wire::frame::Reply;
+use crate::wire::routed;
 use crate::wire::udp::{self, TransactionId};
 
 /// The time in which a pass over all records removes those that have expired.
@@ -37,19 +41,31 @@ pub struct UdpAnnounce {
     pub socket: u8,
     /// Who is answered.
     pub to: Endpoint,
+    /// It has been answered already and is only to be kept.
+    pub answered: bool,
+}
+
+/// Announces that another node's frontends took in.
+pub struct Routed {
+    /// Each with its position in the request and the keyed hash of its info hash.
+    pub announces: Vec<(u16, u64, Announce)>,
+    /// Where the replies go.
+    pub parts: Arc<Parts>,
 }
 
 /// What an owner is asked.
 pub enum Message {
     /// Announces whose replies go through the outbox of the owner's thread.
     Udp(Vec<UdpAnnounce>),
+    /// Announces whose replies go back to another node.
+    Routed(Routed),
     /// One announce, with the keyed hash of its info hash.
     Announce(u64, Announce, oneshot::Sender<AnnounceReply>),
     /// The counts of some swarms, given with the keyed hashes of their info hashes.
     Scrape(Family, Vec<(u64, InfoHash)>, oneshot::Sender<Vec<Counts>>),
     /// Time has passed: sweep.
     Tick,
-    /// Anything else, which is rare: operations, snapshots, restores.
+    /// Anything else, which is rare: operations, snapshots, restores, what other nodes send and ask.
     Visit(Visit),
 }
 
@@ -62,6 +78,8 @@ pub struct Partitions {
     pub v4: Store<V4>,
     /// IPv6 peers.
     pub v6: Store<V6>,
+    /// What replicas have to be told at the next tick.
+    pub changes: Changes,
     hlc: Hlc,
 }
 
@@ -81,6 +99,8 @@ pub struct Common {
     pub clock: Arc<dyn Clock>,
     /// The time between two ticks.
     pub tick: Duration,
+    /// Takes what replicas have to be told; `None` for a node that is never part of a cluster.
+    pub replication: Option<Arc<Replication>>,
 }
 
 /// What others may know of an owner without asking it.
@@ -116,6 +136,8 @@ pub struct State {
     random: SmallRng,
     /// Of the announces of a batch; kept for its memory.
     randoms: Vec<u64>,
+    /// What other regions have to be told.
+    abroad: Abroad,
 }
 
 impl Actor for Owner {
@@ -126,7 +148,8 @@ impl Actor for Owner {
     async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { common, outbox, status, seed } = arguments;
         let partitions = Partitions::new(common.hash, common.partitions, common.peer_ttl, &common.quota);
-        Ok(State { common, outbox, status, partitions, random: SmallRng::seed_from_u64(seed), randoms: Vec::new() })
+        let (random, randoms, abroad) = (SmallRng::seed_from_u64(seed), Vec::new(), Abroad::default());
+        Ok(State { common, outbox, status, partitions, random, randoms, abroad })
     }
 
     async fn handle(
@@ -139,13 +162,21 @@ impl Actor for Owner {
         let now = state.common.clock.now();
         match message {
             Message::Udp(announces) => state.answer(&announces, now),
+            Message::Routed(routed) => state.answer_routed(routed, now),
             Message::Announce(hash, announce, reply) => {
                 let mut compact = Vec::new();
                 let random = state.random.next_u64();
-                let counts = state.announce(hash, &announce, now, random, &mut compact, |_, _| {});
+                let done = state.announce(hash, &announce, now, random, &mut compact, |_, _| {});
                 let peers = PeerList { family: announce.peer.family(), compact };
-                // The asker may have gone.
-                let _ = reply.send(AnnounceReply { counts, peers });
+                let answer = AnnounceReply { counts: done.counts, peers, stale: false };
+                match state.waits_for(hash, done.changed) {
+                    None => Parked::Http(reply, answer).release(),
+                    Some(replica) => {
+                        let mut waiting = Waiting::default();
+                        waiting.http(replica, reply, answer);
+                        state.flush(now, waiting);
+                    }
+                }
             }
             Message::Scrape(family, hashes, reply) => {
                 let counts = hashes.iter().map(|(hash, info_hash)| state.partitions.counts(family, *hash, info_hash));
@@ -164,6 +195,7 @@ impl Message {
     pub fn weight(&self) -> usize {
         match self {
             Self::Udp(announces) => announces.len(),
+            Self::Routed(routed) => routed.announces.len(),
             _ => 1,
         }
     }
@@ -175,6 +207,7 @@ impl Partitions {
         Self {
             v4: Store::new(hash, partitions, peer_ttl, quota.clone()),
             v6: Store::new(hash, partitions, peer_ttl, quota.clone()),
+            changes: Changes::default(),
             hlc: Hlc::default(),
         }
     }
@@ -196,36 +229,88 @@ impl Partitions {
     }
 }
 
+/// What became of an announce.
+struct Done {
+    counts: Counts,
+    /// Replicas have to be told.
+    changed: bool,
+}
+
 impl State {
     fn answer(&mut self, announces: &[UdpAnnounce], now: Now) {
-        let mut randoms = std::mem::take(&mut self.randoms);
-        randoms.clear();
-        for UdpAnnounce { hash, announce, .. } in announces {
-            match announce.peer.family() {
-                Family::V4 => self.partitions.v4.touch_swarm(*hash, &announce.info_hash),
-                Family::V6 => self.partitions.v6.touch_swarm(*hash, &announce.info_hash),
-            }
-        }
-        for UdpAnnounce { hash, announce, .. } in announces {
-            let random = self.random.next_u64();
-            randoms.push(random);
-            match announce.peer.family() {
-                Family::V4 => touch_peers(&self.partitions.v4, *hash, announce, random),
-                Family::V6 => touch_peers(&self.partitions.v6, *hash, announce, random),
-            }
-        }
+        self.touch(announces.iter().map(|request| (request.hash, &request.announce)));
+        let randoms = std::mem::take(&mut self.randoms);
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
+        let mut waiting = Waiting::default();
         for (request, random) in announces.iter().zip(&randoms) {
             let interval = jittered(self.common.interval, self.random.next_u32());
-            writer.reply(request.socket, &request.to, |out| {
-                self.announce(request.hash, &request.announce, now, *random, out, |counts, out| {
+            let mut replica = None;
+            let mut write = |out: &mut Vec<u8>| {
+                let done = self.announce(request.hash, &request.announce, now, *random, out, |counts, out| {
                     udp::write_announce(out, request.transaction_id, interval, &counts);
                 });
-            });
+                replica = self.waits_for(request.hash, done.changed);
+            };
+            if !self.common.replication.as_ref().is_some_and(|replication| replication.waits()) {
+                writer.reply(request.socket, &request.to, write);
+                continue;
+            }
+            let mut out = Vec::new();
+            write(&mut out);
+            match replica {
+                None => writer.reply(request.socket, &request.to, |to| to.extend_from_slice(&out)),
+                Some(replica) => waiting.udp(replica, &outbox, request.socket, request.to, &out),
+            }
         }
         writer.finish();
         self.randoms = randoms;
+        if !waiting.is_empty() {
+            self.flush(now, waiting);
+        }
+    }
+
+    fn answer_routed(&mut self, Routed { announces, parts }: Routed, now: Now) {
+        self.touch(announces.iter().map(|(_, hash, announce)| (*hash, announce)));
+        let randoms = std::mem::take(&mut self.randoms);
+        let mut answers = Vec::with_capacity(announces.len() * 128);
+        let mut waiting = Waiting::default();
+        for ((index, hash, announce), random) in announces.iter().zip(&randoms) {
+            let (mut done, start) = (Done { counts: Counts::default(), changed: false }, answers.len());
+            let mut peers = Vec::new();
+            done = self.announce(*hash, announce, now, *random, &mut peers, |_, _| {});
+            routed::push_reply(&mut answers, *index, &done.counts, |out| out.extend_from_slice(&peers));
+            if let Some(replica) = self.waits_for(*hash, done.changed) {
+                waiting.routed(replica, &parts, &answers[start..]);
+                answers.truncate(start);
+            }
+        }
+        self.randoms = randoms;
+        parts.reserve(waiting.len());
+        parts.send(&Reply::Announces(answers.into()));
+        if !waiting.is_empty() {
+            self.flush(now, waiting);
+        }
+    }
+
+    /// Reads what announces will read, for all of them before any is applied, so that their cache misses overlap; and
+    /// makes their random numbers.
+    fn touch<'a>(&mut self, announces: impl Iterator<Item = (u64, &'a Announce)> + Clone) {
+        for (hash, announce) in announces.clone() {
+            match announce.peer.family() {
+                Family::V4 => self.partitions.v4.touch_swarm(hash, &announce.info_hash),
+                Family::V6 => self.partitions.v6.touch_swarm(hash, &announce.info_hash),
+            }
+        }
+        self.randoms.clear();
+        for (hash, announce) in announces {
+            let random = self.random.next_u64();
+            self.randoms.push(random);
+            match announce.peer.family() {
+                Family::V4 => touch_peers(&self.partitions.v4, hash, announce, random),
+                Family::V6 => touch_peers(&self.partitions.v6, hash, announce, random),
+            }
+        }
     }
 
     /// Applies an announce, calls `head` with the swarm's counts, and appends the peers that `random` chooses.
@@ -237,16 +322,34 @@ impl State {
         random: u64,
         out: &mut Vec<u8>,
         head: impl FnOnce(Counts, &mut Vec<u8>),
-    ) -> Counts {
-        let Partitions { v4, v6, hlc } = &mut self.partitions;
+    ) -> Done {
+        let Partitions { v4, v6, changes, hlc } = &mut self.partitions;
         let time = hlc.tick(now.wall_millis);
+        let changes = self.common.replication.is_some().then_some(changes);
         match announce.peer.family() {
-            Family::V4 => announce_in(v4, hash, announce, now, time, random, out, head),
-            Family::V6 => announce_in(v6, hash, announce, now, time, random, out, head),
+            Family::V4 => {
+                announce_in(v4, hash, announce, now, time, random, out, head, changes.map(|changes| &mut changes.v4))
+            }
+            Family::V6 => {
+                announce_in(v6, hash, announce, now, time, random, out, head, changes.map(|changes| &mut changes.v6))
+            }
+        }
+    }
+
+    /// The replica whose word the reply to an announce has to wait for.
+    fn waits_for(&self, hash: u64, changed: bool) -> Option<u16> {
+        self.common.replication.as_ref().filter(|_| changed)?.waits_for(hash)
+    }
+
+    /// Sends to replicas what has changed, with the replies that wait for them.
+    fn flush(&mut self, now: Now, waiting: Waiting) {
+        if let Some(replication) = &self.common.replication {
+            replication.flush(&mut self.partitions.changes, &mut self.abroad, now, waiting);
         }
     }
 
     fn tick(&mut self, now: Now) {
+        self.flush(now, Waiting::default());
         let Partitions { v4, v6, .. } = &mut self.partitions;
         sweep(v4, now, self.common.tick);
         sweep(v6, now, self.common.tick);
@@ -270,13 +373,22 @@ fn announce_in<F: AddressFamily>(
     random: u64,
     out: &mut Vec<u8>,
     head: impl FnOnce(Counts, &mut Vec<u8>),
-) -> Counts {
-    let Some(key) = F::key(announce.peer) else { return Counts::default() };
+    changes: Option<&mut Vec<Change<F>>>,
+) -> Done {
+    let nothing = Done { counts: Counts::default(), changed: false };
+    let Some(key) = F::key(announce.peer) else { return nothing };
     let second = Second::new(now.uptime.as_secs());
     let outcome = store.announce(hash, announce, key, second, time);
     head(outcome.counts, out);
     store.select(&outcome, announce.num_want.into(), second, random, out);
-    outcome.counts
+    let changed = match (changes, outcome.change) {
+        (Some(changes), Some(record)) => {
+            changes.push(Change { hash, info_hash: announce.info_hash, record, forwarded: false });
+            true
+        }
+        _ => false,
+    };
+    Done { counts: outcome.counts, changed }
 }
 
 fn sweep<F: AddressFamily>(store: &mut Store<F>, now: Now, tick: Duration) {

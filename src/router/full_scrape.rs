@@ -15,7 +15,7 @@ const WAITING: usize = 2;
 pub type Batch = Result<Vec<(InfoHash, Counts)>, Unavailable>;
 
 impl Router {
-    /// Starts to walk all swarms of a family that have peers, in the order of their info hashes, as a bencoded
+    /// Starts to walk all swarms of a family that this node has peers of, in the order of their info hashes, as a bencoded
     /// dictionary wants them. It holds the info hashes of all of them for that, 20 bytes each. The walk ends early when
     /// the receiver is dropped.
     pub fn scrape_all(&self, family: Family) -> mpsc::Receiver<Batch> {
@@ -45,7 +45,8 @@ impl Router {
         // A swarm that moved during the walk was seen twice.
         info_hashes.dedup();
         for info_hashes in info_hashes.chunks(BATCH) {
-            let counts = self.scrape(family, info_hashes).await?;
+            let hashes: Vec<_> = info_hashes.iter().map(|info_hash| (self.owners.hash(info_hash), *info_hash)).collect();
+            let counts = self.scrape_here(family, &hashes).await?;
             let swarms = info_hashes.iter().copied().zip(counts);
             // A swarm of tombstones alone is none to anybody else.
             let living = swarms.filter(|(_, counts)| counts.seeders + counts.leechers > 0);

@@ -1,50 +1,150 @@
-//! From a request to its owner. One node owns every partition by itself; with others the owner may be elsewhere.
+//! From a request to whoever holds its partition: an owner here, or another node by its link; when that one does not answer
+//! in time the next one, in this region and then in the others, and at last whatever this node knows by itself.
 
+mod forward;
 mod full_scrape;
+mod scrape;
+mod service;
+mod stale;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 pub use full_scrape::Batch;
+pub use service::ClusterService;
+pub use stale::StaleCache;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::timeout;
 
+use crate::clock::Clock;
+use crate::link::Class;
+use crate::net::outbox::Outbox;
 use crate::net::yield_once;
-use crate::partition::{Message, Overloaded, OwnerHandle, Owners, Partitions, UdpAnnounce};
-use crate::swarm::{Announce, AnnounceReply, Counts, Family, InfoHash};
+use crate::partition::{Hop, Message, Overloaded, OwnerHandle, Owners, Partitions, Routes, SharedRoutes, UdpAnnounce};
+use crate::swarm::{Announce, AnnounceReply, InfoHash, PeerList};
+use crate::wire::frame::{Reply, Request};
+use crate::wire::routed;
 
-/// How long an owner may take. One that takes longer is overloaded or has failed.
+/// How long an owner of this node may take. One that takes longer is overloaded or has failed.
 const DEADLINE: Duration = Duration::from_millis(250);
+/// How often the deadline of one other node a request may take in all. A client waits no longer than that, and then is
+/// answered from what is at hand.
+const PATIENCE: u32 = 2;
+
+/// How many times longer than usual clients are to wait after an answer that may be out of date.
+pub const STALE_INTERVALS: u32 = 2;
 
 /// Nobody who owns the swarm answered in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the tracker is overloaded, try again later")]
 pub struct Unavailable;
 
-/// Routes requests to their owners. Cheap to clone.
+/// What a node that is part of a cluster routes by.
+pub struct Cluster {
+    /// Where requests go.
+    pub routes: SharedRoutes,
+    /// How long another node may take.
+    pub deadline: Duration,
+    /// The last answers of others.
+    pub stale: StaleCache,
+    /// The interval told to UDP clients, in seconds, before its jitter.
+    pub interval: u32,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// What happened.
+    pub metrics: RouterMetrics,
+}
+
+/// What became of requests whose partition other nodes hold, since the start.
+#[derive(Debug, Default)]
+pub struct RouterMetrics {
+    /// Announces sent to a node of this region.
+    pub forwarded: AtomicU64,
+    /// Announces sent to a node of another region.
+    pub forwarded_abroad: AtomicU64,
+    /// Announces that had to be sent to another node again.
+    pub retried: AtomicU64,
+    /// Announces answered by this node because no holder of their partition did.
+    pub last_resort: AtomicU64,
+    /// Announces of other nodes that were answered here.
+    pub served: AtomicU64,
+}
+
+/// Routes requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
     owners: Arc<Owners>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Router {
-    /// A router to these owners.
-    pub fn new(owners: Arc<Owners>) -> Self {
-        Self { owners }
+    /// A router to these owners, and to the other nodes of a cluster.
+    pub fn new(owners: Arc<Owners>, cluster: Option<Arc<Cluster>>) -> Self {
+        Self { owners, cluster }
     }
 
-    /// The owners.
+    /// The owners of this node.
     pub fn owners(&self) -> &Arc<Owners> {
         &self.owners
+    }
+
+    /// What it routes by; `None` for a node that is never part of a cluster.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
     }
 
     /// Applies an announce and returns what its owner answers.
     ///
     /// # Errors
-    /// [`Unavailable`] when the owner has too much to do or does not answer within 250 ms.
+    /// [`Unavailable`] when the owner has too much to do or does not answer in time, and no other node does.
     pub async fn announce(&self, announce: Announce) -> Result<AnnounceReply, Unavailable> {
         let hash = self.owners.hash(&announce.info_hash);
+        let Some(cluster) = &self.cluster else { return self.announce_here(hash, announce).await };
+        let partition = self.owners.partition(hash);
+        let began = cluster.clock.now().uptime;
+        let mut tried = Vec::new();
+        while let Some(deadline) = cluster.time_left(began) {
+            let (node, link) = match cluster.routes.load().next(partition, &tried) {
+                Hop::Here => return self.announce_here(hash, announce).await,
+                Hop::Node(node, link) => (node, link.clone()),
+                Hop::Nobody => break,
+            };
+            cluster.count_forwarded(node, 1, !tried.is_empty());
+            tried.push(node);
+            let mut packed = Vec::with_capacity(48);
+            routed::push_announce(&mut packed, &announce);
+            let answer = link.call(Class::Request, &Request::Announces(packed.into()), deadline).await;
+            if let Ok(Reply::Announces(bytes)) = answer
+                && let Some(Ok(reply)) = routed::replies(&bytes).next()
+            {
+                let family = announce.peer.family();
+                cluster.stale.put(hash, family, &reply.counts, reply.peers, cluster.clock.now().uptime);
+                let peers = PeerList { family, compact: reply.peers.to_vec() };
+                return Ok(AnnounceReply { counts: reply.counts, peers, stale: false });
+            }
+        }
+        self.last_resort(cluster, hash, announce).await
+    }
+
+    /// Nobody who holds the partition can be reached: the last that they said, or what is known here. The announce is kept
+    /// here until they are back, and then told to them.
+    async fn last_resort(
+        &self,
+        cluster: &Cluster,
+        hash: u64,
+        announce: Announce,
+    ) -> Result<AnnounceReply, Unavailable> {
+        cluster.metrics.last_resort.fetch_add(1, Relaxed);
+        let mut answer = self.announce_here(hash, announce).await?;
+        let (family, now) = (announce.peer.family(), cluster.clock.now().uptime);
+        if let Some((counts, compact)) = cluster.stale.get(hash, family, announce.num_want, now) {
+            answer = AnnounceReply { counts, peers: PeerList { family, compact }, stale: true };
+        }
+        Ok(answer)
+    }
+
+    async fn announce_here(&self, hash: u64, announce: Announce) -> Result<AnnounceReply, Unavailable> {
         let (reply, answer) = oneshot::channel();
         {
             let owners = self.owners.load();
@@ -52,36 +152,6 @@ impl Router {
             self.send(owner, Message::Announce(hash, announce, reply))?;
         }
         answered(answer).await
-    }
-
-    /// The counts of some swarms in one family, in the order of their info hashes, which may repeat.
-    ///
-    /// # Errors
-    /// [`Unavailable`] when any owner has too much to do or does not answer within 250 ms.
-    pub async fn scrape(&self, family: Family, info_hashes: &[InfoHash]) -> Result<Vec<Counts>, Unavailable> {
-        let mut answers = Vec::new();
-        {
-            let owners = self.owners.load();
-            let (mut hashes_of, mut positions_of) = (vec![Vec::new(); owners.len()], vec![Vec::new(); owners.len()]);
-            for (position, info_hash) in info_hashes.iter().enumerate() {
-                let hash = self.owners.hash(info_hash);
-                let owner = self.owners.place(hash, owners.len());
-                hashes_of.get_mut(owner).ok_or(Unavailable)?.push((hash, *info_hash));
-                positions_of[owner].push(position);
-            }
-            for ((owner, hashes), positions) in owners.iter().zip(hashes_of).zip(positions_of) {
-                if !hashes.is_empty() {
-                    let (reply, answer) = oneshot::channel();
-                    self.send(owner, Message::Scrape(family, hashes, reply))?;
-                    answers.push((positions, answer));
-                }
-            }
-        }
-        let mut counts = vec![Counts::default(); info_hashes.len()];
-        for (positions, answer) in answers {
-            positions.into_iter().zip(answered(answer).await?).for_each(|(at, swarm)| counts[at] = swarm);
-        }
-        Ok(counts)
     }
 
     /// Lets a function see the partitions that hold an info hash, and returns its result.
@@ -115,8 +185,49 @@ impl Router {
         answered(answer).await
     }
 
-    /// Hands announces that came by UDP to their owner, which answers them. Returns how many were shed.
-    pub fn hand_over(&self, owner: &OwnerHandle, announces: Vec<UdpAnnounce>) -> usize {
+    /// The routes for a batch; `None` for a node without a cluster.
+    pub fn routes(&self) -> Option<arc_swap::Guard<Arc<Routes>>> {
+        self.cluster.as_ref().map(|cluster| cluster.routes.load())
+    }
+
+    /// Where a batch puts an announce with this keyed hash, of the lists that [`Router::hand_over`] takes: one for each of
+    /// `owners` owners of this node, then one for each node of the routes, then one for those that nobody can be asked for.
+    pub fn list_of(&self, hash: u64, owners: usize, routes: Option<&Routes>) -> usize {
+        let Some(routes) = routes else { return self.owners.place(hash, owners) };
+        match routes.next(self.owners.partition(hash), &[]) {
+            Hop::Here => self.owners.place(hash, owners),
+            Hop::Node(node, _) => owners + usize::from(node),
+            Hop::Nobody => owners + routes.table.nodes().len(),
+        }
+    }
+
+    /// How many lists a batch has.
+    pub fn lists(&self, owners: usize, routes: Option<&Routes>) -> usize {
+        owners + routes.map_or(0, |routes| routes.table.nodes().len() + 1)
+    }
+
+    /// Hands the announces of a batch that came by UDP to whoever answers them. Their replies go through `outbox` or that of
+    /// their owner's thread. Returns how many were shed.
+    pub fn hand_over(
+        &self,
+        lists: &mut [Vec<UdpAnnounce>],
+        owners: &[OwnerHandle],
+        routes: Option<&Routes>,
+        outbox: &Arc<Outbox>,
+    ) -> usize {
+        let mut shed = 0;
+        for (at, list) in lists.iter_mut().enumerate().filter(|(_, list)| !list.is_empty()) {
+            let announces = std::mem::take(list);
+            match (owners.get(at), routes) {
+                (Some(owner), _) => shed += self.hand_to_owner(owner, announces),
+                (None, Some(routes)) => self.forward(at - owners.len(), announces, routes, outbox),
+                (None, None) => shed += announces.len(),
+            }
+        }
+        shed
+    }
+
+    fn hand_to_owner(&self, owner: &OwnerHandle, announces: Vec<UdpAnnounce>) -> usize {
         let count = announces.len();
         match owner.send(Message::Udp(announces)) {
             Ok(()) => 0,
@@ -132,6 +243,28 @@ impl Router {
             self.owners.shed.fetch_add(1, Relaxed);
             Unavailable
         })
+    }
+}
+
+impl Cluster {
+    /// How long the next node may take for a request that began at this uptime; `None` when it has waited long enough.
+    fn time_left(&self, began: Duration) -> Option<Duration> {
+        let spent = self.clock.now().uptime.saturating_sub(began);
+        let left = (self.deadline * PATIENCE).saturating_sub(spent).min(self.deadline);
+        // What is left of a millisecond is no time to answer in.
+        (left >= Duration::from_millis(1)).then_some(left)
+    }
+
+    fn count_forwarded(&self, node: u16, announces: usize, again: bool) {
+        let routes = self.routes.load();
+        let nodes = routes.table.nodes();
+        let own = &nodes[usize::from(routes.table.me())].region;
+        let near = nodes.get(usize::from(node)).is_none_or(|node| node.region == *own);
+        let counter = if near { &self.metrics.forwarded } else { &self.metrics.forwarded_abroad };
+        counter.fetch_add(announces as u64, Relaxed);
+        if again {
+            self.metrics.retried.fetch_add(announces as u64, Relaxed);
+        }
     }
 }
 

@@ -62,4 +62,6 @@ pub struct AnnounceReply {
     pub counts: Counts,
     /// Other peers, at most `num_want`.
     pub peers: PeerList,
+    /// Nobody who holds the swarm could be asked: this is what was known of it before.
+    pub stale: bool,
 }

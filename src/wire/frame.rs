@@ -20,6 +20,9 @@ pub enum Request {
         /// The info hashes.
         info_hashes: ByteBuf,
     },
+    /// The sender has dropped deltas for the receiver, which should compare all partitions that both hold. Answered by
+    /// [`Reply::Done`].
+    Compare,
     /// Records that have changed, packed as pieces of swarms. Answered by [`Reply::Done`] once they are merged.
     Deltas {
         /// They come from another region, so they are passed on within this one.

@@ -3,4 +3,5 @@
 pub mod bencode;
 pub mod frame;
 pub mod query;
+pub mod routed;
 pub mod udp;

@@ -15,7 +15,7 @@ use super::connection::Activity;
 use super::metrics::{Action, Outcome};
 use super::{HttpContext, ProxyHeaderError};
 use crate::partition::jittered;
-use crate::router;
+use crate::router::{self, STALE_INTERVALS};
 use crate::swarm::{Announce, Event, Family, PeerAddr};
 use crate::wire::bencode::{self, RetryIn};
 use crate::wire::query::{AnnounceQuery, QueryError, ScrapeQuery};
@@ -90,7 +90,13 @@ impl Session {
                 text(Bytes::new())
             }
             (&Method::GET, Action::Announce) => {
-                self.reply(action, self.announce(query, request.headers()).await.map(ReplyBody::Whole))
+                let announced = self.announce(query, request.headers()).await;
+                let stale = matches!(announced, Ok((_, true)));
+                let mut response = self.reply(action, announced.map(|(body, _)| ReplyBody::Whole(body)));
+                if stale {
+                    response.headers_mut().insert("x-tracker-stale", HeaderValue::from_static("true"));
+                }
+                response
             }
             (&Method::GET, Action::Scrape) => self.reply(action, self.scrape(query, request.headers()).await),
             (&Method::GET | &Method::HEAD, Action::Other) => self.other(path, query),
@@ -139,7 +145,8 @@ impl Session {
         status(StatusCode::NOT_FOUND, "nothing is here; the tracker is at /announce\n")
     }
 
-    async fn announce(&self, query: &str, headers: &HeaderMap) -> Result<Bytes, Failure> {
+    /// The body of the reply, and whether it may be out of date.
+    async fn announce(&self, query: &str, headers: &HeaderMap) -> Result<(Bytes, bool), Failure> {
         let options = &self.context.options;
         let query = AnnounceQuery::parse(query.as_bytes())?;
         let client = options.external.of(self.client(headers)?);
@@ -161,17 +168,20 @@ impl Session {
         };
         let reply = self.context.router.announce(announce).await?;
         let mut out = Vec::new();
+        let stale = reply.stale;
+        let interval = if stale { options.interval.saturating_mul(STALE_INTERVALS) } else { options.interval };
         let reply = bencode::AnnounceReply {
             counts: reply.counts,
-            interval: jittered(options.interval, (self.context.random)()),
+            interval: jittered(interval, (self.context.random)()),
             min_interval: options.min_interval,
             external_ip: Some(client),
             peers: &reply.peers,
             compact: query.compact,
             warning: None,
+            stale,
         };
         bencode::write_announce(&mut out, &reply);
-        Ok(out.into())
+        Ok((out.into(), stale))
     }
 
     async fn scrape(&self, query: &str, headers: &HeaderMap) -> Result<ReplyBody, Failure> {

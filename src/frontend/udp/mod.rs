@@ -20,13 +20,13 @@ use super::external::External;
 use crate::clock::{Clock, Now};
 use crate::net::outbox::{Outbox, Writer};
 use crate::net::{Endpoint, Receiver, yield_once};
-use crate::partition::UdpAnnounce;
+use crate::partition::{Routes, UdpAnnounce};
 use crate::router::Router;
 use crate::swarm::{Announce, Family, InfoHash, PeerAddr};
 use crate::wire::udp::{self, ParseError, Request, TransactionId};
 
 /// Datagrams of one `recvmmsg`.
-const BATCH: usize = 64;
+const DATAGRAMS: usize = 64;
 /// Bytes of the longest request that is read: more than an Ethernet frame holds.
 const MAX_REQUEST: usize = 2048;
 /// Rounds without a pause after which a socket counts as busy.
@@ -56,6 +56,14 @@ pub struct UdpContext {
     pub metrics: [UdpMetrics; 2],
 }
 
+/// What is the same for all datagrams of a round.
+struct Batch<'a> {
+    /// Owners of this node.
+    owners: usize,
+    routes: Option<&'a Routes>,
+    now: Now,
+}
+
 /// One socket's frontend on one thread.
 pub struct UdpFrontend {
     context: Arc<UdpContext>,
@@ -65,7 +73,7 @@ pub struct UdpFrontend {
     family: Family,
     outbox: Arc<Outbox>,
     receiver: Receiver,
-    /// Announces of a round by owner.
+    /// Announces of a round by who answers them, see [`Router::list_of`].
     announces: Vec<Vec<UdpAnnounce>>,
     scrapes: Arc<AtomicUsize>,
 }
@@ -83,7 +91,7 @@ impl UdpFrontend {
     ) -> io::Result<Self> {
         let local = sockets[at].local_addr()?;
         let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
-        let receiver = Receiver::new(BATCH, MAX_REQUEST, local.ip().is_unspecified());
+        let receiver = Receiver::new(DATAGRAMS, MAX_REQUEST, local.ip().is_unspecified());
         let (announces, scrapes) = Default::default();
         Ok(Self { context, sockets, at, family, outbox, receiver, announces, scrapes })
     }
@@ -136,28 +144,26 @@ impl UdpFrontend {
     fn take(&mut self, count: usize) {
         let now = self.context.clock.now();
         let mut counts = BatchCounts::default();
-        let owners = self.context.router.owners().load();
-        self.announces.resize_with(owners.len(), Vec::new);
+        let context = self.context.clone();
+        let (owners, routes) = (context.router.owners().load(), context.router.routes());
+        let batch = Batch { owners: owners.len(), routes: routes.as_deref().map(|routes| &**routes), now };
+        self.announces.resize_with(context.router.lists(batch.owners, batch.routes), Vec::new);
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
         for at in 0..count {
-            let outcome = self.datagram(at, now, &mut writer);
+            let outcome = self.datagram(at, &batch, &mut writer);
             counts.count(outcome, 1);
         }
         writer.promise_flush();
         drop(writer);
-        for (owner, announces) in owners.iter().zip(&mut self.announces) {
-            if !announces.is_empty() {
-                let shed = self.context.router.hand_over(owner, std::mem::take(announces));
-                counts.shed(shed);
-            }
-        }
-        drop(owners);
+        counts.shed(context.router.hand_over(&mut self.announces, &owners, batch.routes, &outbox));
+        drop((owners, routes));
         self.context.metrics[self.family as usize].add(&counts);
     }
 
     /// Answers one datagram or puts it with its owner's announces.
-    fn datagram(&mut self, at: usize, now: Now, writer: &mut Writer<'_>) -> Outcome {
+    fn datagram(&mut self, at: usize, batch: &Batch<'_>, writer: &mut Writer<'_>) -> Outcome {
+        let now = batch.now;
         let Self { context, receiver, announces, .. } = self;
         let Some((data, from)) = receiver.datagram(at) else { return Outcome::Unanswerable };
         let Some(remote) = from.remote().filter(|remote| remote.port() != 0) else { return Outcome::Unanswerable };
@@ -184,9 +190,9 @@ impl UdpFrontend {
                 }
                 let announce = context.announce(&request, PeerAddr::new(context.external.of(ip), request.port));
                 let hash = context.router.owners().hash(&announce.info_hash);
-                let owner = context.router.owners().place(hash, announces.len());
-                let Some(announces) = announces.get_mut(owner) else { return Outcome::Shed };
-                announces.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from });
+                let list = context.router.list_of(hash, batch.owners, batch.routes);
+                let Some(list) = announces.get_mut(list) else { return Outcome::Shed };
+                list.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from, answered: false });
                 Outcome::Announce
             }
             Ok(Request::Scrape { connection_id, transaction_id, info_hashes }) => {

@@ -27,6 +27,8 @@ pub struct AnnounceReply<'a> {
     pub compact: bool,
     /// A text for the user; the announce has succeeded nevertheless.
     pub warning: Option<&'a str>,
+    /// The reply may be out of date, which the key `tracker stale` says.
+    pub stale: bool,
 }
 
 /// Appends the reply to an announce.
@@ -65,6 +67,9 @@ pub fn write_announce(out: &mut Vec<u8>, reply: &AnnounceReply<'_>) {
             write_bytes(out, &reply.peers.compact);
         }
         (false, _) => write_peer_dictionaries(out, reply.peers),
+    }
+    if reply.stale {
+        out.extend_from_slice(b"13:tracker stalei1e");
     }
     if let Some(warning) = reply.warning {
         out.extend_from_slice(b"15:warning message");

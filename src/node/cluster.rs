@@ -1,0 +1,317 @@
+//! The parts of a node that make it one of many: membership, links, keeper.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chitchat::transport::Transport;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorRef};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::StartError;
+use crate::clock::Clock;
+use crate::cluster::{
+    Conflict, KeyDir, KeyDirError, Me, Member, Members, Membership, MembershipConfig, NodeId, PartitionSet, Placement,
+    Region, RingMembers, RoutingTable, SealedTransport,
+};
+use crate::config::Settings;
+use crate::link::{LinkConfig, LinkLimits, Links, Net, Security, Service, SystemNet};
+use crate::partition::{
+    Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, Owners, Replication, Routes, SharedRoutes, SharedStatus,
+};
+use crate::router;
+use crate::wire::frame::{Hello, PROTOCOL_VERSIONS};
+
+/// The time between two rounds of gossip.
+const GOSSIP: Duration = Duration::from_millis(500);
+/// How long a starting node waits for others to answer before it serves its clients by itself.
+const MEET: Duration = Duration::from_secs(3);
+
+/// Why a node cannot be part of its cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyDirError),
+    /// The name that others reach it by is not known.
+    #[error("cannot look up cluster.advertise ({name}): {error}; use a name that this host can resolve, or an IP address")]
+    Advertise {
+        /// The name.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The address for links cannot be had.
+    #[error("cannot listen on TCP {addr}: {error}; stop the other program or change cluster.link")]
+    Link {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Gossip cannot be started.
+    #[error("cannot start gossip on UDP {addr}: {reason}; stop the other program or change cluster.gossip")]
+    Gossip {
+        /// The address.
+        addr: SocketAddr,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// What a node is in its cluster.
+pub struct Identity {
+    /// Itself.
+    pub me: Me,
+    /// Where gossip listens.
+    pub gossip: SocketAddr,
+    /// Where others reach it.
+    pub gossip_advertised: SocketAddr,
+    /// Where links are taken.
+    pub link: SocketAddr,
+}
+
+impl Identity {
+    /// From the settings; `None` for a node without a cluster.
+    ///
+    /// # Errors
+    /// When `cluster.advertise` cannot be looked up.
+    pub fn new(settings: &Settings, clock: &dyn Clock) -> Result<Option<Self>, ClusterError> {
+        let cluster = &settings.cluster;
+        let (Some(gossip), Some(link)) = (cluster.gossip, cluster.link) else { return Ok(None) };
+        let advertised = match &cluster.advertise {
+            None => None,
+            Some(name) => {
+                let failed = |error| ClusterError::Advertise { name: name.clone(), error };
+                let found = (name.as_str(), 0).to_socket_addrs().map_err(failed)?;
+                // Of the family that is listened on.
+                let found = found.map(|addr| addr.ip()).find(|ip| ip.is_ipv4() == gossip.is_ipv4());
+                Some(found.ok_or_else(|| failed(io::Error::other("it has no address of the family of cluster.gossip")))?)
+            }
+        };
+        let reached = |addr: SocketAddr| SocketAddr::new(advertised.unwrap_or(addr.ip()), addr.port());
+        let me = Me {
+            id: settings.node.id.as_str().into(),
+            region: settings.node.region.as_str().into(),
+            incarnation: clock.now().wall_millis,
+            link: reached(link),
+            weight: cluster.weight,
+            partitions: cluster.partitions,
+            replicas: cluster.replicas_per_region,
+            protocol: PROTOCOL_VERSIONS[1],
+        };
+        Ok(Some(Self { me, gossip, gossip_advertised: reached(gossip), link }))
+    }
+
+    /// What it says of itself when a link opens.
+    fn hello(&self, cluster: &str) -> Hello {
+        Hello {
+            cluster: cluster.into(),
+            node: self.me.id.to_string(),
+            region: self.me.region.to_string(),
+            incarnation: self.me.incarnation,
+            versions: PROTOCOL_VERSIONS,
+            partitions: self.me.partitions,
+            replicas: self.me.replicas,
+        }
+    }
+}
+
+/// The routes of a node that knows nobody else yet.
+pub fn lonely_routes(me: &Me) -> SharedRoutes {
+    let member = Member {
+        id: me.id.clone(),
+        region: me.region.clone(),
+        incarnation: me.incarnation,
+        link: me.link,
+        weight: me.weight,
+        leaving: false,
+        held: PartitionSet::default(),
+        alive: true,
+    };
+    let placement = Placement::compute(&RingMembers::default(), me.partitions, me.replicas);
+    let table = RoutingTable::build(&me.id, &Members(vec![member]), &placement, me.partitions);
+    Arc::new(ArcSwap::from_pointee(Routes::new(table, vec![None])))
+}
+
+/// The running parts.
+pub struct Cluster {
+    membership: Arc<Membership>,
+    links: Arc<Links>,
+    keeper: ActorRef<KeeperMessage>,
+    status: Arc<SharedStatus>,
+    leave_timeout: Duration,
+}
+
+/// What the parts work with.
+pub struct Parts {
+    /// Who this node is.
+    pub identity: Identity,
+    /// The routes that the keeper makes.
+    pub routes: SharedRoutes,
+    /// The owners.
+    pub owners: Arc<Owners>,
+    /// The way to all swarms.
+    pub router: router::Router,
+    /// Keys of the links.
+    pub security: Security,
+    /// Sockets for links.
+    pub net: Arc<dyn Net>,
+    /// Sockets for gossip.
+    pub transport: Arc<dyn Transport>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Cluster {
+    /// Starts them on the current runtime.
+    ///
+    /// # Errors
+    /// See [`ClusterError`]; and when the keeper does not start.
+    pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
+        let Parts { identity, routes, owners, router, security, net, transport, clock } = parts;
+        let cluster = &settings.cluster;
+        let service = Arc::new(router::ClusterService::new(router));
+        let config = LinkConfig { hello: identity.hello(&cluster.name), security, limits: LinkLimits::default() };
+        let addr = identity.link;
+        let links = Links::start(addr, config, net, clock.clone(), service.clone() as Arc<dyn Service>).await;
+        let links = links.map_err(|error| ClusterError::Link { addr, error })?;
+        let addr = identity.gossip;
+        let config = MembershipConfig {
+            cluster: cluster.name.clone(),
+            me: identity.me.clone(),
+            listen: addr,
+            advertise: identity.gossip_advertised,
+            seeds: cluster.seeds.clone(),
+            gossip_interval: GOSSIP,
+        };
+        let membership = Membership::start(config, transport, clock.clone()).await;
+        let membership =
+            Arc::new(membership.map_err(|error| ClusterError::Gossip { addr, reason: error.to_string() })?);
+        let status = Arc::<SharedStatus>::default();
+        let arguments = KeeperArguments {
+            me: identity.me.id.clone(),
+            has_seeds: !cluster.seeds.is_empty(),
+            partitions: cluster.partitions,
+            replicas: cluster.replicas_per_region,
+            peer_ttl: settings.announce.peer_ttl,
+            hint_bytes: settings.limits.hint_bytes,
+            stable_after: Duration::from_secs(cluster.stable_after.into()),
+            routes,
+            links: links.clone(),
+            owners,
+            gossip: Arc::new(Told(membership.clone())),
+            clock,
+            seed: rand::random(),
+            status: status.clone(),
+        };
+        let (keeper, _) = Keeper::spawn(None, Keeper, arguments).await?;
+        service.follow(keeper.clone());
+        tokio::spawn(tell_members(membership.members(), keeper.clone()));
+        tokio::spawn(tick(keeper.clone()));
+        let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
+        Ok(Self { membership, links, keeper, status, leave_timeout })
+    }
+
+    /// Returns once another node has been met and the routes know of it, or after three seconds: clients must not be
+    /// told that swarms are empty because their peers have yet to be fetched.
+    pub async fn met(&self) {
+        let met = async {
+            while self.status.now.load().members.len() < 2 {
+                tokio::time::sleep(KEEPER_TICK / 2).await;
+            }
+        };
+        // Alone is how the first node of a cluster starts.
+        let _ = timeout(MEET, met).await;
+    }
+
+    /// How it goes.
+    pub fn status(&self) -> &Arc<SharedStatus> {
+        &self.status
+    }
+
+    /// The links.
+    pub fn links(&self) -> &Arc<Links> {
+        &self.links
+    }
+
+    /// The membership.
+    pub fn membership(&self) -> &Arc<Membership> {
+        &self.membership
+    }
+
+    /// What keeps this node from being part of its cluster, as soon as there is such a thing.
+    pub fn conflict(&self) -> watch::Receiver<Option<Conflict>> {
+        self.membership.conflict()
+    }
+
+    /// Hands all partitions over to others. Returns when they have them, or when `cluster.leave_timeout` is over.
+    pub async fn leave(&self) {
+        let (done, left) = oneshot::channel();
+        if self.keeper.cast(KeeperMessage::Leave(done)).is_ok() && timeout(self.leave_timeout, left).await.is_err() {
+            tracing::warn!("not all partitions could be handed over in time (cluster.leave_timeout)");
+        }
+    }
+
+    /// Waits until all changes have been delivered to those that can be reached, but not for long.
+    pub async fn flush(&self, routes: &SharedRoutes) {
+        const FLUSH: Duration = Duration::from_secs(2);
+        let flushed = async {
+            loop {
+                let routes = routes.load_full();
+                let waits = |at: usize| {
+                    routes.peer(at as u16).is_some_and(|peer| peer.link.is_routable() && !peer.queue.is_empty())
+                };
+                if !(0..routes.table.nodes().len()).any(waits) {
+                    return;
+                }
+                tokio::time::sleep(KEEPER_TICK / 5).await;
+            }
+        };
+        let _ = timeout(FLUSH, flushed).await;
+    }
+
+    /// Ends the parts.
+    pub async fn stop(self) {
+        self.keeper.stop(None);
+        self.links.stop().await;
+        self.membership.shut_down().await;
+    }
+}
+
+struct Told(Arc<Membership>);
+
+impl Gossip for Told {
+    fn set_held(&self, held: PartitionSet) -> BoxFuture<'_, ()> {
+        async move { self.0.set_held(&held).await }.boxed()
+    }
+
+    fn set_leaving(&self) -> BoxFuture<'_, ()> {
+        self.0.set_leaving().boxed()
+    }
+}
+
+async fn tell_members(mut members: watch::Receiver<Arc<Members>>, keeper: ActorRef<KeeperMessage>) {
+    loop {
+        let now = members.borrow_and_update().clone();
+        if keeper.cast(KeeperMessage::Members(now)).is_err() || members.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tick(keeper: ActorRef<KeeperMessage>) {
+    let mut ticks = interval(KEEPER_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if keeper.cast(KeeperMessage::Tick).is_err() {
+            return;
+        }
+    }
+}

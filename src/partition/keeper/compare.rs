@@ -1,0 +1,113 @@
+//! Anti-entropy: which copies are to be compared when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::{NodeId, PartitionSet};
+use crate::link::Link;
+use crate::partition::routes::Routes;
+
+/// Every partition is compared with one other copy in its region once in this time, and as often with one abroad.
+const PERIOD: Duration = Duration::from_secs(45);
+/// Comparisons at a time.
+const AT_A_TIME: usize = 4;
+/// How long after a cut has healed copies are compared: what waited in queues comes first.
+const AFTER_HEAL: Duration = Duration::from_secs(1);
+
+/// What is being compared and what is to be compared.
+#[derive(Default)]
+pub struct Comparisons {
+    running: BTreeSet<u16>,
+    /// Nodes that were cut off, and from when on to compare with them.
+    healed: BTreeMap<NodeId, Duration>,
+    /// Partitions to be compared with a node as soon as possible.
+    urgent: BTreeSet<(u16, NodeId)>,
+    /// The partition that the next regular comparison is for, and its due time.
+    next: (u16, Duration),
+}
+
+impl Comparisons {
+    /// Compares everything with a node, now.
+    pub fn heal(&mut self, node: NodeId) {
+        self.healed.insert(node, Duration::ZERO);
+    }
+
+    /// Compares everything with a node that has just come back.
+    pub fn heal_later(&mut self, node: NodeId, now: Duration) {
+        self.healed.insert(node, now + AFTER_HEAL);
+    }
+
+    /// A comparison has ended.
+    pub fn ended(&mut self, partition: u16) {
+        self.running.remove(&partition);
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.urgent.len()
+    }
+
+    /// Takes those that are to start now, each with the node to compare with.
+    pub fn due(
+        &mut self,
+        routes: &Routes,
+        held: &PartitionSet,
+        now: Duration,
+        mut random: impl FnMut() -> u32,
+    ) -> Vec<(u16, NodeId, Arc<Link>)> {
+        let table = &routes.table;
+        let healed: Vec<_> = self.healed.iter().filter(|(_, at)| **at <= now).map(|(node, _)| node.clone()).collect();
+        for node in healed {
+            self.healed.remove(&node);
+            self.urgent.extend(held.iter().filter(|at| shares(routes, *at, &node)).map(|at| (at, node.clone())));
+        }
+        let mut due = Vec::new();
+        let waiting = std::mem::take(&mut self.urgent);
+        for (partition, node) in waiting {
+            let at = table.nodes().iter().position(|other| other.id == node);
+            let peer = at.and_then(|at| routes.peer(at as u16)).filter(|peer| peer.link.is_routable());
+            match peer {
+                // Another cut will bring it back.
+                None => {}
+                Some(_) if self.running.len() >= AT_A_TIME || self.running.contains(&partition) => {
+                    self.urgent.insert((partition, node));
+                }
+                Some(peer) => {
+                    self.running.insert(partition);
+                    due.push((partition, node, peer.link.clone()));
+                }
+            }
+        }
+        // Spread over the period, so that there is never much to do at once.
+        let count = held.len() as u32;
+        while count > 0 && now >= self.next.1 && self.running.len() < AT_A_TIME {
+            self.next.1 = self.next.1.max(now.saturating_sub(PERIOD)) + PERIOD / count;
+            let partition = held.iter().find(|at| *at >= self.next.0).or_else(|| held.iter().next());
+            let Some(partition) = partition else { break };
+            self.next.0 = partition.wrapping_add(1);
+            let near: Vec<u16> = table.in_region(partition).iter().copied().filter(|node| *node != table.me()).collect();
+            let far: Vec<u16> = table.candidates(partition)[table.in_region(partition).len()..].to_vec();
+            // The owner speaks for its region abroad.
+            let owner = table.in_region(partition).first() == Some(&table.me());
+            let among = if owner && !far.is_empty() && (near.is_empty() || random() % 2 == 0) { far } else { near };
+            let chosen = among.get(random() as usize % among.len().max(1)).copied();
+            let peer = chosen.and_then(|node| Some((node, routes.peer(node)?))).filter(|(_, peer)| peer.link.is_routable());
+            if let Some((node, peer)) = peer
+                && self.running.insert(partition)
+            {
+                due.push((partition, table.nodes()[usize::from(node)].id.clone(), peer.link.clone()));
+            }
+        }
+        due
+    }
+}
+
+/// Whether a partition is to be compared with a node that was cut off: any holder of the region, and abroad the owner.
+fn shares(routes: &Routes, partition: u16, node: &NodeId) -> bool {
+    let table = &routes.table;
+    let is = |at: &u16| table.nodes()[usize::from(*at)].id == *node;
+    let near = table.in_region(partition);
+    let owner = near.first() == Some(&table.me());
+    near.iter().any(is) || owner && table.candidates(partition)[near.len()..].iter().any(is)
+}

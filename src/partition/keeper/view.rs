@@ -1,0 +1,136 @@
+//! From the membership to the routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::State;
+use crate::cluster::{Members, NodeId, Placement, RoutingTable};
+use crate::link::PeerTarget;
+use crate::partition::replication::DeltaQueue;
+use crate::partition::routes::{Peer, Routes};
+
+/// A link that did not answer for less than this has lost nothing that a queue does not hold.
+const CUT: Duration = Duration::from_secs(1);
+
+/// What the routes were made of.
+#[derive(Default)]
+pub struct View {
+    /// The members, dead ones that answer by their links made alive.
+    members: Members,
+    /// The ways to other nodes, each with the incarnation that it leads to.
+    peers: BTreeMap<NodeId, (u64, Peer)>,
+    /// Since when a node could not be reached.
+    unreachable: BTreeMap<NodeId, Duration>,
+}
+
+impl View {
+    /// The ways to all other nodes.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values().map(|(_, peer)| peer)
+    }
+
+    /// The members, those that gossip does not hear but links do counted as alive.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+}
+
+impl State {
+    /// Makes the routes anew if anything that they depend on has changed.
+    pub(super) fn refresh(&mut self) {
+        let now = self.now();
+        let me = self.arguments.me.clone();
+        let others = || self.members.0.iter().filter(|member| member.id != me);
+        let targets: Vec<_> = others()
+            .map(|member| PeerTarget { id: member.id.clone(), incarnation: member.incarnation, addr: member.link })
+            .collect();
+        self.arguments.links.set_peers(&targets);
+        let mut changed = self.follow_peers(&targets, now);
+
+        let mut members = Members::clone(&self.members);
+        for member in &mut members.0 {
+            if member.id == me {
+                // Gossip is told a little later.
+                member.held.clone_from(&self.held);
+                member.leaving |= self.leaving.is_some();
+                member.alive = true;
+            } else {
+                // Gossip may fail where links do not, and that is no reason to leave clients without answers.
+                let answers = self.view.peers.get(&member.id).is_some_and(|(_, peer)| peer.link.is_routable());
+                member.alive |= answers;
+            }
+        }
+        let ring_members = self.ring.update(now, &members);
+        if ring_members != self.ring_members {
+            self.placement = Placement::compute(&ring_members, self.arguments.partitions, self.arguments.replicas);
+            self.ring_members = ring_members;
+            changed = true;
+            tracing::info!(
+                members = members.0.iter().filter(|member| member.alive).count(),
+                fingerprint = format_args!("{:016x}", self.placement.fingerprint()),
+                "placement has changed"
+            );
+        }
+        if !changed && members == self.view.members {
+            return;
+        }
+        self.view.members = members;
+        let table = RoutingTable::build(&me, &self.view.members, &self.placement, self.arguments.partitions);
+        let peer = |id: &NodeId| self.view.peers.get(id).map(|(_, peer)| peer.clone());
+        let peers = table.nodes().iter().map(|node| peer(&node.id)).collect();
+        let routes = Routes::new(table, peers);
+        self.tell_takeovers(&routes);
+        self.arguments.routes.store(Arc::new(routes));
+    }
+
+    /// Keeps a link and a queue for each other node. Returns whether any has changed.
+    fn follow_peers(&mut self, targets: &[PeerTarget], now: Duration) -> bool {
+        let before: Vec<_> = self.view.peers.iter().map(|(id, (incarnation, _))| (id.clone(), *incarnation)).collect();
+        self.view.peers.retain(|id, (incarnation, peer)| {
+            let stays = targets.iter().any(|target| target.id == *id && target.incarnation == *incarnation);
+            if !stays {
+                peer.queue.reset();
+            }
+            stays
+        });
+        for target in targets {
+            let Some(link) = self.arguments.links.link(&target.id) else { continue };
+            self.view.peers.entry(target.id.clone()).or_insert_with(|| {
+                let queue = DeltaQueue::new(link.clone(), self.arguments.hint_bytes, self.arguments.clock.clone());
+                (target.incarnation, Peer { link, queue })
+            });
+        }
+        for (id, (_, peer)) in &self.view.peers {
+            if !peer.link.is_routable() {
+                self.view.unreachable.entry(id.clone()).or_insert(now);
+            } else if let Some(since) = self.view.unreachable.remove(id)
+                && now.saturating_sub(since) >= CUT
+            {
+                self.comparisons.heal_later(id.clone(), now);
+            }
+        }
+        let after: Vec<_> = self.view.peers.iter().map(|(id, (incarnation, _))| (id.clone(), *incarnation)).collect();
+        before != after
+    }
+
+    /// One line for each node that this one has begun to stand in for.
+    fn tell_takeovers(&self, routes: &Routes) {
+        let before = self.arguments.routes.load();
+        let mut from: BTreeMap<&NodeId, usize> = BTreeMap::new();
+        for partition in 0..self.arguments.partitions {
+            let Some(&owner) = before.table.in_region(partition).first() else { continue };
+            let owner = &before.table.nodes()[usize::from(owner)].id;
+            let mine = routes.table.in_region(partition).first() == Some(&routes.table.me());
+            let gone = |id: &NodeId| !routes.table.nodes().iter().any(|node| node.id == *id && node.alive);
+            if mine && *owner != self.arguments.me && gone(owner) {
+                *from.entry(owner).or_default() += 1;
+            }
+        }
+        for (node, partitions) in from {
+            self.arguments.status.takeovers.fetch_add(partitions as u64, Relaxed);
+            tracing::warn!(%node, partitions, "a node is down, its partitions are taken over");
+        }
+    }
+}

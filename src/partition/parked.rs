@@ -1,0 +1,131 @@
+//! Replies on their way: those that wait for a replica (`cluster.ack = "replica"`), and the parts of a reply to another
+//! node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::link::ReplyTo;
+use crate::net::Endpoint;
+use crate::net::outbox::Outbox;
+use crate::swarm::AnnounceReply;
+use crate::wire::frame::Reply;
+
+/// The reply to a request of another node, of which several owners make a part each.
+pub struct Parts {
+    reply: ReplyTo,
+    /// Parts to come. Locked while one is sent, so that the last is sent last.
+    left: Mutex<usize>,
+}
+
+impl Parts {
+    /// A reply in this many parts.
+    pub fn new(reply: ReplyTo, parts: usize) -> Arc<Self> {
+        Arc::new(Self { reply, left: Mutex::new(parts) })
+    }
+
+    /// Says that this many more parts will come.
+    pub fn reserve(&self, more: usize) {
+        *self.left.lock() += more;
+    }
+
+    /// Sends a part.
+    pub fn send(&self, part: &Reply) {
+        let mut left = self.left.lock();
+        *left = left.saturating_sub(1);
+        self.reply.send(part, *left == 0);
+    }
+}
+
+/// A reply that is ready but may not go yet.
+pub enum Parked {
+    /// Replies by UDP.
+    Udp {
+        /// Of the thread whose sockets the requests came by.
+        outbox: Arc<Outbox>,
+        /// The replies, one after the other.
+        bytes: Vec<u8>,
+        /// The socket and the receiver of each, and where it ends.
+        replies: Vec<(u8, Endpoint, usize)>,
+    },
+    /// Replies to another node.
+    Routed(Arc<Parts>, Vec<u8>),
+    /// The reply to an HTTP request.
+    Http(oneshot::Sender<AnnounceReply>, AnnounceReply),
+}
+
+impl Parked {
+    /// Lets it go.
+    pub fn release(self) {
+        match self {
+            Self::Udp { outbox, bytes, replies } => {
+                let mut writer = outbox.writer();
+                let mut start = 0;
+                for (socket, to, end) in replies {
+                    writer.reply(socket, &to, |out| out.extend_from_slice(&bytes[start..end]));
+                    start = end;
+                }
+                writer.finish();
+            }
+            Self::Routed(parts, bytes) => parts.send(&Reply::Announces(bytes.into())),
+            // The asker may have gone.
+            Self::Http(asker, reply) => drop(asker.send(reply)),
+        }
+    }
+}
+
+/// The replies of a batch that wait, by the replica that they wait for.
+#[derive(Default)]
+pub struct Waiting {
+    by_replica: BTreeMap<u16, Parked>,
+}
+
+impl Waiting {
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.by_replica.is_empty()
+    }
+
+    /// Replicas that are waited for.
+    pub fn len(&self) -> usize {
+        self.by_replica.len()
+    }
+
+    /// Adds a reply by UDP.
+    pub fn udp(&mut self, replica: u16, outbox: &Arc<Outbox>, socket: u8, to: Endpoint, reply: &[u8]) {
+        let parked = self.by_replica.entry(replica).or_insert_with(|| Parked::Udp {
+            outbox: outbox.clone(),
+            bytes: Vec::new(),
+            replies: Vec::new(),
+        });
+        if let Parked::Udp { bytes, replies, .. } = parked {
+            bytes.extend_from_slice(reply);
+            replies.push((socket, to, bytes.len()));
+        }
+    }
+
+    /// Adds a reply to another node.
+    pub fn routed(&mut self, replica: u16, parts: &Arc<Parts>, reply: &[u8]) {
+        let parked = self.by_replica.entry(replica).or_insert_with(|| Parked::Routed(parts.clone(), Vec::new()));
+        if let Parked::Routed(_, bytes) = parked {
+            bytes.extend_from_slice(reply);
+        }
+    }
+
+    /// Adds the reply to an HTTP request.
+    pub fn http(&mut self, replica: u16, asker: oneshot::Sender<AnnounceReply>, reply: AnnounceReply) {
+        self.by_replica.insert(replica, Parked::Http(asker, reply));
+    }
+
+    /// Takes what waits for a replica.
+    pub fn take(&mut self, replica: u16) -> Option<Parked> {
+        self.by_replica.remove(&replica)
+    }
+
+    /// Lets all go that is left.
+    pub fn release(self) {
+        self.by_replica.into_values().for_each(Parked::release);
+    }
+}

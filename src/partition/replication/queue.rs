@@ -1,0 +1,238 @@
+//! What one other node has yet to be told. While it takes everything the queue is short; while it is down, this is its
+//! hint queue.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::link::{Class, Completion, Link, LinkError};
+use crate::partition::parked::Parked;
+use crate::partition::pieces::Pieces;
+use crate::wire::frame::{Refusal, Reply, Request};
+
+/// Batches on their way at a time.
+const WINDOW: usize = 32;
+/// How long the other node may take. One that takes longer gets the batch again.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long it may take while a reply to a client waits.
+const ACK_DEADLINE: Duration = Duration::from_millis(250);
+
+/// The batches for one other node, in the order of their making. A batch may arrive twice or after a later one: merging
+/// records does not mind.
+pub struct DeltaQueue {
+    limit: usize,
+    link: Arc<Link>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Batch>,
+    in_flight: usize,
+    /// Of all batches, those on their way included.
+    bytes: usize,
+    /// Changes were dropped: the other node has to compare.
+    gap: bool,
+    /// Makes batches of before a reset no longer count.
+    epoch: u64,
+    counts: QueueStatus,
+}
+
+struct Batch {
+    pieces: Vec<u8>,
+    records: usize,
+    made: Duration,
+    forward: bool,
+    parked: Option<Parked>,
+}
+
+/// What a queue tells of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Batches that wait or are on their way.
+    pub batches: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How long the oldest has waited.
+    pub lag: Duration,
+    /// Records that were delivered, since the start.
+    pub delivered: u64,
+    /// Bytes that were delivered, since the start.
+    pub delivered_bytes: u64,
+    /// Records that were dropped because the queue was full, since the start.
+    pub dropped: u64,
+    /// Batches that had to be sent again, since the start.
+    pub resent: u64,
+}
+
+impl DeltaQueue {
+    /// An empty queue of at most `limit` bytes for the node behind `link`.
+    pub fn new(link: Arc<Link>, limit: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { limit, link, clock, state: Mutex::default() })
+    }
+
+    /// Adds a batch, and sends what can be sent. `parked` is let go once the other node has the batch, or cannot be had.
+    pub fn push(self: &Arc<Self>, pieces: Pieces, forward: bool, now: Duration, parked: Option<Parked>) {
+        let records = pieces.records();
+        let pieces = pieces.into_bytes();
+        let mut released = Vec::new();
+        {
+            let mut state = self.state.lock();
+            if state.bytes + pieces.len() > self.limit && !crate::partition::faults::OVERFLOW_UNNOTICED.is_on() {
+                state.gap = true;
+            }
+            if state.bytes + pieces.len() > self.limit {
+                // All that waits goes, as the other node now has to compare anyway.
+                while let Some(batch) = state.waiting.pop_front() {
+                    state.bytes -= batch.pieces.len();
+                    state.counts.dropped += batch.records as u64;
+                    released.extend(batch.parked);
+                }
+            }
+            state.bytes += pieces.len();
+            state.waiting.push_back(Batch { pieces, records, made: now, forward, parked });
+        }
+        released.into_iter().for_each(Parked::release);
+        self.pump();
+    }
+
+    /// Sends what can be sent. To be called now and then, for when the link has come back.
+    pub fn pump(self: &Arc<Self>) {
+        // No more at a time: a batch that fails at once is tried again later.
+        for _ in 0..WINDOW {
+            if !self.link.is_routable() {
+                return self.release_parked();
+            }
+            let (batch, epoch) = {
+                let mut state = self.state.lock();
+                if state.in_flight >= WINDOW {
+                    return;
+                }
+                let Some(batch) = state.waiting.pop_front() else { return };
+                state.in_flight += 1;
+                (batch, state.epoch)
+            };
+            self.send(batch, epoch);
+        }
+    }
+
+    fn send(self: &Arc<Self>, mut batch: Batch, epoch: u64) {
+        let waited = self.clock.now().uptime.saturating_sub(batch.made).as_secs() as u32;
+        let pieces = std::mem::take(&mut batch.pieces);
+        let request = Request::Deltas { forward: batch.forward, waited, pieces: pieces.into() };
+        let deadline = if batch.parked.is_some() { ACK_DEADLINE } else { DEADLINE };
+        let link = self.link.clone();
+        // The request is encoded within the call, and its bytes are kept for another try.
+        let flight = Flight { queue: self.clone(), batch: Some(batch), epoch, request: request.clone() };
+        link.send(Class::Request, &request, deadline, Box::new(flight));
+    }
+
+    /// Nobody waits for a node that cannot be reached.
+    fn release_parked(&self) {
+        let mut released: Vec<Parked> = Vec::new();
+        let mut state = self.state.lock();
+        released.extend(state.waiting.iter_mut().filter_map(|batch| batch.parked.take()));
+        drop(state);
+        released.into_iter().for_each(Parked::release);
+    }
+
+    /// Forgets everything: the other node has started anew and pulls all that it needs.
+    pub fn reset(&self) {
+        let mut state = self.state.lock();
+        let released: Vec<_> = state.waiting.drain(..).filter_map(|batch| batch.parked).collect();
+        state.epoch += 1;
+        (state.bytes, state.in_flight, state.gap) = (0, 0, false);
+        drop(state);
+        released.into_iter().for_each(Parked::release);
+    }
+
+    /// Whether changes were dropped since the last call, with which that is taken notice of.
+    pub fn take_gap(&self) -> bool {
+        let mut state = self.state.lock();
+        self.link.is_routable() && std::mem::take(&mut state.gap)
+    }
+
+    /// Whether everything has been delivered.
+    pub fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.waiting.is_empty() && state.in_flight == 0
+    }
+
+    /// What it tells of itself.
+    pub fn status(&self) -> QueueStatus {
+        let now = self.clock.now().uptime;
+        let state = self.state.lock();
+        QueueStatus {
+            batches: state.waiting.len() + state.in_flight,
+            bytes: state.bytes,
+            lag: state.waiting.front().map(|batch| now.saturating_sub(batch.made)).unwrap_or_default(),
+            ..state.counts
+        }
+    }
+}
+
+/// A batch on its way.
+struct Flight {
+    queue: Arc<DeltaQueue>,
+    batch: Option<Batch>,
+    epoch: u64,
+    request: Request,
+}
+
+impl Flight {
+    fn delivered(&mut self) {
+        let Some(batch) = self.batch.take() else { return };
+        let Request::Deltas { pieces, .. } = &self.request else { return };
+        {
+            let mut state = self.queue.state.lock();
+            if state.epoch == self.epoch {
+                state.in_flight -= 1;
+                state.bytes -= pieces.len();
+            }
+            state.counts.delivered += batch.records as u64;
+            state.counts.delivered_bytes += pieces.len() as u64;
+        }
+        if let Some(parked) = batch.parked {
+            parked.release();
+        }
+        self.queue.pump();
+    }
+
+    fn again(&mut self) {
+        let Some(mut batch) = self.batch.take() else { return };
+        // The client does not wait for another try: its owner has the announce, and so will the replica.
+        let parked = batch.parked.take();
+        if let Request::Deltas { pieces, .. } = &mut self.request {
+            batch.pieces = std::mem::take(pieces).into_vec();
+        }
+        {
+            let mut state = self.queue.state.lock();
+            if state.epoch == self.epoch {
+                state.in_flight -= 1;
+                state.counts.resent += 1;
+                state.waiting.push_front(batch);
+            }
+        }
+        if let Some(parked) = parked {
+            parked.release();
+        }
+    }
+}
+
+impl Completion for Flight {
+    fn reply(&mut self, reply: Reply, _last: bool) {
+        match reply {
+            // It cannot be read there, and so it will not be the next time.
+            Reply::Done | Reply::Refused(Refusal::Malformed) => self.delivered(),
+            _ => self.again(),
+        }
+    }
+
+    fn failed(mut self: Box<Self>, _: LinkError) {
+        self.again();
+    }
+}

@@ -1,0 +1,68 @@
+//! Where requests and changes for a partition go: the routing table, with a link for each of its nodes.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::replication::DeltaQueue;
+use crate::cluster::RoutingTable;
+use crate::link::Link;
+
+/// The routes now. To be loaded once for a batch.
+pub type SharedRoutes = Arc<ArcSwap<Routes>>;
+
+/// The routes as of one view of the membership.
+pub struct Routes {
+    /// Who holds what.
+    pub table: RoutingTable,
+    /// The way to each node of the table; none to this one.
+    peers: Vec<Option<Peer>>,
+}
+
+/// The way to another node.
+#[derive(Clone)]
+pub struct Peer {
+    /// Its link.
+    pub link: Arc<Link>,
+    /// What it has yet to be told.
+    pub queue: Arc<DeltaQueue>,
+}
+
+/// Who is to be asked next.
+#[derive(Clone, Copy)]
+pub enum Hop<'a> {
+    /// This node's own owners.
+    Here,
+    /// The node at this position of the table, by its link.
+    Node(u16, &'a Arc<Link>),
+    /// Nobody who holds the partition can be reached.
+    Nobody,
+}
+
+impl Routes {
+    /// Routes by this table, with the ways to its nodes in their order.
+    pub fn new(table: RoutingTable, peers: Vec<Option<Peer>>) -> Self {
+        Self { table, peers }
+    }
+
+    /// The way to a node.
+    pub fn peer(&self, node: u16) -> Option<&Peer> {
+        self.peers.get(usize::from(node))?.as_ref()
+    }
+
+    /// The first that can be reached of those who hold a partition, but for the nodes that were tried.
+    pub fn next(&self, partition: u16, tried: &[u16]) -> Hop<'_> {
+        if self.table.is_alone() {
+            return Hop::Here;
+        }
+        for &node in self.table.candidates(partition).iter().filter(|node| !tried.contains(node)) {
+            if node == self.table.me() {
+                return Hop::Here;
+            }
+            if let Some(peer) = self.peer(node).filter(|peer| peer.link.is_routable()) {
+                return Hop::Node(node, &peer.link);
+            }
+        }
+        Hop::Nobody
+    }
+}

@@ -1,0 +1,162 @@
+//! Announces that came by UDP on their way to another node: a batch is one request, and its replies go to the clients as
+//! they come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::{Cluster, Router, STALE_INTERVALS};
+use crate::link::{Class, Completion, LinkError};
+use crate::net::outbox::Outbox;
+use crate::partition::{Hop, Routes, UdpAnnounce, jittered};
+use crate::wire::frame::{Reply, Request};
+use crate::wire::{routed, udp};
+
+impl Router {
+    /// Sends announces to the node at this position of the table; those for the position after the last go to nobody.
+    pub(super) fn forward(&self, node: usize, announces: Vec<UdpAnnounce>, routes: &Routes, outbox: &Arc<Outbox>) {
+        let Some(cluster) = &self.cluster else { return };
+        let began = cluster.clock.now().uptime;
+        let flight = Flight::new(self, cluster, announces, outbox, began);
+        match u16::try_from(node).ok().filter(|node| usize::from(*node) < routes.table.nodes().len()) {
+            Some(node) => flight.send(routes, node),
+            None => flight.last_resort(),
+        }
+    }
+}
+
+/// Announces of one request, and what is needed to answer them.
+struct Flight {
+    router: Router,
+    cluster: Arc<Cluster>,
+    /// Those without an answer yet are `Some`.
+    announces: Vec<Option<UdpAnnounce>>,
+    outbox: Arc<Outbox>,
+    /// When the clients' requests came in.
+    began: Duration,
+    /// Nodes that were asked.
+    tried: Vec<u16>,
+}
+
+impl Flight {
+    fn new(
+        router: &Router,
+        cluster: &Arc<Cluster>,
+        announces: Vec<UdpAnnounce>,
+        outbox: &Arc<Outbox>,
+        began: Duration,
+    ) -> Self {
+        let announces = announces.into_iter().map(Some).collect();
+        let (router, cluster, outbox) = (router.clone(), cluster.clone(), outbox.clone());
+        Self { router, cluster, announces, outbox, began, tried: Vec::new() }
+    }
+
+    fn send(mut self, routes: &Routes, node: u16) {
+        let (Some(deadline), Some(peer)) = (self.cluster.time_left(self.began), routes.peer(node)) else {
+            return self.last_resort();
+        };
+        self.cluster.count_forwarded(node, self.announces.len(), !self.tried.is_empty());
+        self.tried.push(node);
+        let mut packed = Vec::with_capacity(self.announces.len() * 29);
+        for request in self.announces.iter().flatten() {
+            routed::push_announce(&mut packed, &request.announce);
+        }
+        peer.link.send(Class::Request, &Request::Announces(packed.into()), deadline, Box::new(self));
+    }
+
+    /// Sends what has no answer to those who hold it next.
+    fn next(&mut self) {
+        let left: Vec<UdpAnnounce> = self.announces.drain(..).flatten().collect();
+        if left.is_empty() {
+            return;
+        }
+        let routes = self.cluster.routes.load();
+        let mut by_node: BTreeMap<Option<u16>, Vec<UdpAnnounce>> = BTreeMap::new();
+        let mut here = Vec::new();
+        for request in left {
+            match routes.next(self.router.owners.partition(request.hash), &self.tried) {
+                Hop::Here => here.push(request),
+                Hop::Node(node, _) => by_node.entry(Some(node)).or_default().push(request),
+                Hop::Nobody => by_node.entry(None).or_default().push(request),
+            }
+        }
+        self.to_owners(here);
+        for (node, announces) in by_node {
+            let mut flight = Self::new(&self.router, &self.cluster, announces, &self.outbox, self.began);
+            flight.tried.clone_from(&self.tried);
+            match node {
+                Some(node) => flight.send(&routes, node),
+                None => flight.last_resort(),
+            }
+        }
+    }
+
+    /// Nobody who holds them can be reached: clients are told what was last heard or what is known here, and the announces
+    /// are kept here until the others are back.
+    fn last_resort(mut self) {
+        let mut here = Vec::new();
+        let now = self.cluster.clock.now().uptime;
+        let interval = self.cluster.interval.saturating_mul(STALE_INTERVALS);
+        let mut writer = self.outbox.writer();
+        for mut request in self.announces.drain(..).flatten() {
+            self.cluster.metrics.last_resort.fetch_add(1, Relaxed);
+            let announce = &request.announce;
+            let stale = self.cluster.stale.get(request.hash, announce.peer.family(), announce.num_want, now);
+            if let Some((counts, peers)) = stale {
+                writer.reply(request.socket, &request.to, |out| {
+                    udp::write_announce(out, request.transaction_id, jittered(interval, rand::random()), &counts);
+                    out.extend_from_slice(&peers);
+                });
+                request.answered = true;
+            }
+            here.push(request);
+        }
+        writer.finish();
+        self.to_owners(here);
+    }
+
+    fn to_owners(&self, announces: Vec<UdpAnnounce>) {
+        let owners = self.router.owners.load();
+        let mut lists = vec![Vec::new(); owners.len()];
+        for request in announces {
+            if let Some(list) = lists.get_mut(self.router.owners.place(request.hash, owners.len())) {
+                list.push(request);
+            }
+        }
+        for (owner, list) in owners.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
+            self.router.hand_to_owner(owner, list);
+        }
+    }
+
+    fn answer(&mut self, bytes: &[u8]) {
+        let now = self.cluster.clock.now().uptime;
+        let mut writer = self.outbox.writer();
+        for reply in routed::replies(bytes).map_while(Result::ok) {
+            let Some(request) = self.announces.get_mut(usize::from(reply.index)).and_then(Option::take) else { continue };
+            let interval = jittered(self.cluster.interval, rand::random());
+            writer.reply(request.socket, &request.to, |out| {
+                udp::write_announce(out, request.transaction_id, interval, &reply.counts);
+                out.extend_from_slice(reply.peers);
+            });
+            self.cluster.stale.put(request.hash, request.announce.peer.family(), &reply.counts, reply.peers, now);
+        }
+        drop(writer);
+        self.outbox.flush();
+    }
+}
+
+impl Completion for Flight {
+    fn reply(&mut self, reply: Reply, last: bool) {
+        if let Reply::Announces(bytes) = &reply {
+            self.answer(bytes);
+        }
+        if last {
+            self.next();
+        }
+    }
+
+    fn failed(mut self: Box<Self>, _: LinkError) {
+        self.next();
+    }
+}

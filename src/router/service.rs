@@ -1,0 +1,149 @@
+//! What other nodes ask of this one.
+
+use std::sync::{Arc, OnceLock};
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use ractor::ActorRef;
+
+use super::{Cluster, Router};
+use crate::cluster::NodeId;
+use crate::link::{ReplyTo, Service};
+use crate::partition::{self, KeeperMessage, Message, Parts, Routed, digest};
+use crate::swarm::{Family, InfoHash};
+use crate::wire::frame::{Refusal, Reply, Request};
+use crate::wire::routed;
+
+/// Info hashes of one scrape of another node, at the most.
+const MAX_SCRAPE: usize = 10_000;
+
+/// Answers other nodes from the owners of this one.
+pub struct ClusterService {
+    router: Router,
+    keeper: OnceLock<ActorRef<KeeperMessage>>,
+}
+
+impl ClusterService {
+    /// Answers from what this router finds here.
+    pub fn new(router: Router) -> Self {
+        Self { router, keeper: OnceLock::new() }
+    }
+
+    /// Tells the keeper what concerns it, from now on.
+    pub fn follow(&self, keeper: ActorRef<KeeperMessage>) {
+        // Once, by the node that makes both.
+        let _ = self.keeper.set(keeper);
+    }
+
+    fn announces(&self, cluster: &Cluster, packed: &[u8], reply: ReplyTo) {
+        let Ok(announces) = routed::announces(packed) else { return refuse(&reply, Refusal::Malformed) };
+        let owners = self.router.owners.load();
+        let routes = cluster.routes.load();
+        let mut lists = vec![Vec::new(); owners.len()];
+        for (index, announce) in announces.iter().enumerate() {
+            let hash = self.router.owners.hash(&announce.info_hash);
+            // What is not held here is left without an answer, and the other node asks the next.
+            if routes.table.is_held_here(self.router.owners.partition(hash))
+                && let Some(list) = lists.get_mut(self.router.owners.place(hash, owners.len()))
+            {
+                list.push((index as u16, hash, *announce));
+            }
+        }
+        cluster.metrics.served.fetch_add(announces.len() as u64, Relaxed);
+        let count = lists.iter().filter(|list| !list.is_empty()).count();
+        if count == 0 {
+            return refuse(&reply, Refusal::NotHeld);
+        }
+        let parts = Parts::new(reply, count);
+        for (owner, announces) in owners.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
+            let message = Message::Routed(Routed { announces, parts: parts.clone() });
+            if self.router.send(owner, message).is_err() {
+                parts.send(&Reply::Announces(Vec::new().into()));
+            }
+        }
+    }
+
+    fn scrape(&self, v6: bool, packed: &[u8], reply: ReplyTo) {
+        let (info_hashes, rest) = packed.as_chunks::<20>();
+        if !rest.is_empty() || info_hashes.len() > MAX_SCRAPE {
+            return refuse(&reply, Refusal::Malformed);
+        }
+        let info_hashes = info_hashes.iter().map(|bytes| InfoHash(*bytes));
+        let hashes: Vec<_> = info_hashes.map(|info_hash| (self.router.owners.hash(&info_hash), info_hash)).collect();
+        let router = self.router.clone();
+        tokio::spawn(async move {
+            let family = if v6 { Family::V6 } else { Family::V4 };
+            match router.scrape_here(family, &hashes).await {
+                Err(_) => refuse(&reply, Refusal::Overloaded),
+                Ok(counts) => {
+                    let counts = counts.iter().map(|it| [it.seeders, it.leechers, it.partial_seeds, it.completed]);
+                    reply.send(&Reply::Counts(counts.collect()), true);
+                }
+            }
+        });
+    }
+
+    /// Whether a partition may be copied by another node: it is held here, and if that node is to hold it, this one already
+    /// tells it of all changes. Else changes could be lost between the copy and the first of them.
+    fn may_copy(&self, cluster: &Cluster, partition: u16, from: &NodeId) -> bool {
+        let routes = cluster.routes.load();
+        let table = &routes.table;
+        let own = &table.nodes()[usize::from(table.me())].region;
+        let Some(at) = table.nodes().iter().position(|node| node.id == *from) else { return false };
+        let told = table.replicas(partition).contains(&(at as u16)) || table.nodes()[at].region != *own;
+        partition < self.router.owners.partitions() && table.is_held_here(partition) && told
+    }
+}
+
+impl Service for ClusterService {
+    fn handle(&self, from: &NodeId, request: Request, reply: ReplyTo) {
+        let Some(cluster) = self.router.cluster.as_ref() else { return };
+        let owners = self.router.owners.clone();
+        match request {
+            Request::Announces(packed) => self.announces(cluster, &packed, reply),
+            Request::Scrape { v6, info_hashes } => self.scrape(v6, &info_hashes, reply),
+            Request::Compare => {
+                if let Some(keeper) = self.keeper.get() {
+                    let _ = keeper.cast(KeeperMessage::Compare(from.clone()));
+                }
+                reply.send(&Reply::Done, true);
+            }
+            Request::Deltas { forward, waited, pieces } => {
+                partition::merge_deltas(&owners, forward, waited, &pieces, move |done| match done {
+                    Ok(()) => reply.send(&Reply::Done, true),
+                    Err(refusal) => refuse(&reply, refusal),
+                });
+            }
+            Request::Digest { partition, .. } | Request::Fetch { partition, .. }
+                if !self.may_copy(cluster, partition, from) =>
+            {
+                refuse(&reply, Refusal::NotHeld);
+            }
+            Request::Digest { partition, from, to } => {
+                tokio::spawn(async move {
+                    match digest::of(&owners, partition, from, to).await {
+                        Some(digest) => reply.send(&Reply::Digest(digest), true),
+                        None => refuse(&reply, Refusal::Overloaded),
+                    }
+                });
+            }
+            Request::Fetch { partition, buckets, cursor } => {
+                tokio::spawn(async move {
+                    let chunk = owners.visit(partition, move |partitions, now| {
+                        partition::pull::chunk(partitions, partition, buckets, &cursor, now)
+                    });
+                    match chunk.await {
+                        Some((pieces, next)) => {
+                            reply.send(&Reply::Chunk { pieces: pieces.into(), next: next.into() }, true);
+                        }
+                        None => refuse(&reply, Refusal::Overloaded),
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn refuse(reply: &ReplyTo, refusal: Refusal) {
+    reply.send(&Reply::Refused(refusal), true);
+}

@@ -1,0 +1,198 @@
+//! Announces on their way to another node, and the replies to them, packed into byte strings: version 1 of the protocol
+//! between nodes.
+//!
+//! ```text
+//! announce = flags (u8) · num_want (u16) · info hash (20) · peer (6 or 18)      all numbers big-endian
+//! flags    = 1 IPv6 · 2 seeder · event in the four highest bits
+//! reply    = index (u16) · seeders, leechers, partial seeds, completed (u32 each) · length (u16) · compact peers
+//! ```
+//!
+//! The index of a reply is the position of its announce in the request.
+
+use crate::swarm::{AddressFamily, Announce, Counts, Event, Family, InfoHash, V4, V6};
+
+const V6_FLAG: u8 = 1;
+const SEEDER: u8 = 2;
+
+/// Announces of one request, at the most: their index has to fit, and one slow request must not hold up many.
+pub const MAX_ANNOUNCES: usize = 1024;
+
+/// A packed list that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a list of routed announces")]
+pub struct Malformed;
+
+/// Appends an announce.
+pub fn push_announce(out: &mut Vec<u8>, announce: &Announce) {
+    let event = match announce.event {
+        Event::None => 0,
+        Event::Completed => 1,
+        Event::Started => 2,
+        Event::Stopped => 3,
+        Event::Paused => 4,
+    };
+    let key_v4 = V4::key(announce.peer);
+    let flags = if key_v4.is_none() { V6_FLAG } else { 0 } | if announce.seeder { SEEDER } else { 0 } | event << 4;
+    out.push(flags);
+    out.extend_from_slice(&announce.num_want.to_be_bytes());
+    out.extend_from_slice(&announce.info_hash.0);
+    match (key_v4, V6::key(announce.peer)) {
+        (Some(key), _) => out.extend_from_slice(&key),
+        (None, Some(key)) => out.extend_from_slice(&key),
+        // Every peer is of one of the families.
+        (None, None) => {}
+    }
+}
+
+/// Reads what [`push_announce`] wrote.
+///
+/// # Errors
+/// When the bytes are anything else, or more than [`MAX_ANNOUNCES`].
+pub fn announces(mut bytes: &[u8]) -> Result<Vec<Announce>, Malformed> {
+    let mut announces = Vec::with_capacity((bytes.len() / 29).min(MAX_ANNOUNCES));
+    while !bytes.is_empty() {
+        let [flags] = *take(&mut bytes)?;
+        let num_want = u16::from_be_bytes(*take(&mut bytes)?);
+        let info_hash = InfoHash(*take(&mut bytes)?);
+        let peer = if flags & V6_FLAG == 0 { V4::peer(*take(&mut bytes)?) } else { V6::peer(*take(&mut bytes)?) };
+        let event = match flags >> 4 {
+            0 => Event::None,
+            1 => Event::Completed,
+            2 => Event::Started,
+            3 => Event::Stopped,
+            4 => Event::Paused,
+            _ => return Err(Malformed),
+        };
+        // A list of one family under the name of the other would mix strides.
+        if (peer.family() == Family::V6) != (flags & V6_FLAG != 0) || announces.len() == MAX_ANNOUNCES {
+            return Err(Malformed);
+        }
+        announces.push(Announce { info_hash, peer, event, seeder: flags & SEEDER != 0, num_want });
+    }
+    Ok(announces)
+}
+
+/// Appends a reply, whose peers `select` appends.
+pub fn push_reply(out: &mut Vec<u8>, index: u16, counts: &Counts, select: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&index.to_be_bytes());
+    for count in [counts.seeders, counts.leechers, counts.partial_seeds, counts.completed] {
+        out.extend_from_slice(&count.to_be_bytes());
+    }
+    let at = out.len();
+    out.extend_from_slice(&[0, 0]);
+    select(out);
+    // What does not fit is not told: a list of over 3,600 peers.
+    let len = out.len() - at - 2;
+    let len = if len > usize::from(u16::MAX) { (usize::from(u16::MAX) / 18) * 18 } else { len };
+    out.truncate(at + 2 + len);
+    out[at..at + 2].copy_from_slice(&(len as u16).to_be_bytes());
+}
+
+/// A reply as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutedReply<'a> {
+    /// The position of its announce in the request.
+    pub index: u16,
+    /// The swarm's counts.
+    pub counts: Counts,
+    /// Compact peers of the family of the announce.
+    pub peers: &'a [u8],
+}
+
+/// Reads what [`push_reply`] wrote; ends at the first fault.
+pub fn replies(mut bytes: &[u8]) -> impl Iterator<Item = Result<RoutedReply<'_>, Malformed>> {
+    std::iter::from_fn(move || {
+        (!bytes.is_empty()).then(|| {
+            let reply = reply(&mut bytes);
+            if reply.is_err() {
+                bytes = &[];
+            }
+            reply
+        })
+    })
+}
+
+fn reply<'a>(bytes: &mut &'a [u8]) -> Result<RoutedReply<'a>, Malformed> {
+    let index = u16::from_be_bytes(*take(bytes)?);
+    let mut count = || Ok(u32::from_be_bytes(*take(bytes)?));
+    let counts = Counts { seeders: count()?, leechers: count()?, partial_seeds: count()?, completed: count()? };
+    let len = usize::from(u16::from_be_bytes(*take(bytes)?));
+    let (peers, rest) = bytes.split_at_checked(len).ok_or(Malformed)?;
+    *bytes = rest;
+    Ok(RoutedReply { index, counts, peers })
+}
+
+fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Result<&'a [u8; N], Malformed> {
+    let (taken, rest) = bytes.split_first_chunk().ok_or(Malformed)?;
+    *bytes = rest;
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::PeerAddr;
+    use proptest::prelude::*;
+
+    fn some_announce() -> impl Strategy<Value = Announce> {
+        let events = [Event::None, Event::Started, Event::Completed, Event::Stopped, Event::Paused];
+        let ip = prop_oneof![
+            any::<[u8; 4]>().prop_map(std::net::IpAddr::from),
+            any::<[u8; 16]>().prop_map(std::net::IpAddr::from)
+        ];
+        (any::<[u8; 20]>(), ip, any::<u16>(), prop::sample::select(events.to_vec()), any::<bool>(), any::<u16>())
+            .prop_map(|(hash, ip, port, event, seeder, num_want)| Announce {
+                info_hash: InfoHash(hash),
+                peer: PeerAddr::new(ip, port),
+                event,
+                seeder,
+                num_want,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn announces_survive_the_way(list in prop::collection::vec(some_announce(), 0..40)) {
+            let mut bytes = Vec::new();
+            list.iter().for_each(|announce| push_announce(&mut bytes, announce));
+            prop_assert_eq!(announces(&bytes), Ok(list));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = announces(&bytes);
+            let _ = replies(&bytes).count();
+        }
+
+        #[test]
+        fn replies_survive_the_way(list in prop::collection::vec((any::<u16>(), any::<[u32; 4]>(), prop::collection::vec(any::<u8>(), 0..60)), 0..20)) {
+            let mut bytes = Vec::new();
+            let counts = |[seeders, leechers, partial_seeds, completed]: [u32; 4]| Counts { seeders, leechers, partial_seeds, completed };
+            for (index, numbers, peers) in &list {
+                push_reply(&mut bytes, *index, &counts(*numbers), |out| out.extend_from_slice(peers));
+            }
+            let read: Result<Vec<_>, _> = replies(&bytes).collect();
+            let told = list.iter().map(|(index, numbers, peers)| RoutedReply { index: *index, counts: counts(*numbers), peers });
+            prop_assert_eq!(read, Ok(told.collect()));
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let announce = Announce {
+            info_hash: InfoHash([0xab; 20]),
+            peer: PeerAddr::new([1, 2, 3, 4].into(), 0x1a2b),
+            event: Event::Completed,
+            seeder: true,
+            num_want: 50,
+        };
+        let mut bytes = Vec::new();
+        push_announce(&mut bytes, &announce);
+        let golden = [&[0x12, 0, 50][..], &[0xab; 20], &[1, 2, 3, 4, 0x1a, 0x2b]].concat();
+        assert_eq!(bytes, golden);
+        let mut bytes = Vec::new();
+        let counts = Counts { seeders: 1, leechers: 2, partial_seeds: 3, completed: 4 };
+        push_reply(&mut bytes, 5, &counts, |out| out.extend_from_slice(&[9; 6]));
+        assert_eq!(bytes, [&[0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 6][..], &[9; 6]].concat());
+    }
+}
