@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod cmd;
 pub mod config;
 pub mod frontend;
+pub mod link;
 pub mod net;
 pub mod node;
 pub mod ops;

@@ -4,8 +4,15 @@
 //! does not know. Lists of announces, replies and records, of which there are thousands a second, are packed into byte
 //! strings: their layouts belong to the protocol version that both sides have agreed on.
 
+mod codec;
+
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+
+pub use codec::{
+    Frame, FrameError, HEADER, Opening, PREFIX, Parsed, Welcome, decode, parse, write_hello, write_ping, write_pong,
+    write_refuse, write_reply, write_request, write_welcome,
+};
 
 /// What a node asks another one.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -1,0 +1,157 @@
+//! The side of a connection that answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Service;
+use super::connection::{End, Role};
+use super::outgoing::{Outgoing, PushError};
+use crate::cluster::NodeId;
+use crate::wire::frame::{self, Frame, FrameError, Refusal, Reply, Request};
+
+/// What the replies of one connection share.
+pub(super) struct Answering {
+    pub(super) outgoing: Outgoing,
+    pub(super) version: u16,
+    /// Bytes of a frame.
+    pub(super) frame: usize,
+    pub(super) cut_off: Arc<AtomicU64>,
+    /// Requests whose last reply is due.
+    unanswered: AtomicUsize,
+}
+
+impl Answering {
+    /// A new connection.
+    pub(super) fn new(queue: usize, version: u16, frame: usize, cut_off: Arc<AtomicU64>) -> Self {
+        let outgoing = Outgoing::new(queue);
+        outgoing.open();
+        Self { outgoing, version, frame, cut_off, unanswered: AtomicUsize::new(0) }
+    }
+
+    fn reply(&self, id: u64, reply: &Reply, last: bool) {
+        match self.outgoing.push(|out| frame::write_reply(out, id, last, reply, self.frame)) {
+            Ok(()) | Err(PushError::Closed) => {}
+            Err(PushError::Frame) => {
+                tracing::warn!(worker = "link", "a reply of {} bytes at most does not fit: refused", self.frame);
+                let refused = Reply::Refused(Refusal::Malformed);
+                let _ = self.outgoing.push(|out| frame::write_reply(out, id, true, &refused, self.frame));
+            }
+            Err(PushError::Full) => self.cut_off(),
+        }
+    }
+
+    /// The peer asks more than it reads.
+    fn cut_off(&self) {
+        self.cut_off.fetch_add(1, Relaxed);
+        self.outgoing.close();
+    }
+}
+
+/// Where the reply to a request goes. It may be sent from any thread, also in parts. When the last clone goes and no last
+/// reply was sent, the request is refused as [`Refusal::Overloaded`], so that nobody waits for it.
+#[derive(Clone)]
+pub struct ReplyTo(Arc<Answer>);
+
+struct Answer {
+    connection: Arc<Answering>,
+    id: u64,
+    done: AtomicBool,
+}
+
+impl ReplyTo {
+    /// Queues a reply, which is the last one or a part. Nothing happens after the last one, or when the connection is
+    /// gone. A peer that leaves too many bytes unread loses the connection.
+    pub fn send(&self, reply: &Reply, last: bool) {
+        let Answer { connection, id, done } = &*self.0;
+        let answered = if last { done.swap(true, AcqRel) } else { done.load(Relaxed) };
+        if answered {
+            return;
+        }
+        if last {
+            connection.unanswered.fetch_sub(1, Relaxed);
+        }
+        connection.reply(*id, reply, last);
+    }
+
+    /// The version of the protocol that the peer speaks with this node.
+    pub fn version(&self) -> u16 {
+        self.0.connection.version
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !*self.done.get_mut() {
+            self.connection.unanswered.fetch_sub(1, Relaxed);
+            self.connection.reply(self.id, &Reply::Refused(Refusal::Overloaded), true);
+        }
+    }
+}
+
+/// The role.
+pub(super) struct Answerer<'a> {
+    pub(super) connection: Arc<Answering>,
+    pub(super) from: &'a NodeId,
+    pub(super) service: &'a dyn Service,
+    /// That of this node.
+    pub(super) incarnation: u64,
+    /// Requests that may be unanswered.
+    pub(super) outstanding: usize,
+    pub(super) silence: Duration,
+    /// When it is time to look again whether anything has come, and whether it has.
+    pub(super) look: Instant,
+    pub(super) heard: bool,
+}
+
+impl Answerer<'_> {
+    fn request(&self, id: u64, incarnation: u64, body: &[u8]) {
+        let refuse = |refusal| self.connection.reply(id, &Reply::Refused(refusal), true);
+        if incarnation != self.incarnation {
+            return refuse(Refusal::Incarnation);
+        }
+        if self.connection.unanswered.load(Relaxed) >= self.outstanding {
+            return refuse(Refusal::Overloaded);
+        }
+        let Ok(request) = frame::decode::<Request>(body) else {
+            return refuse(Refusal::Malformed);
+        };
+        self.connection.unanswered.fetch_add(1, Relaxed);
+        let answer = Answer { connection: self.connection.clone(), id, done: AtomicBool::new(false) };
+        self.service.handle(self.from, request, ReplyTo(Arc::new(answer)));
+    }
+}
+
+impl Role for Answerer<'_> {
+    fn frame(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        self.heard = true;
+        match frame {
+            Frame::Request { id, incarnation, body } => self.request(id, incarnation, body),
+            Frame::Ping(id) => {
+                let pushed = self.connection.outgoing.push(|out| {
+                    frame::write_pong(out, id);
+                    Ok(())
+                });
+                if pushed == Err(PushError::Full) {
+                    self.connection.cut_off();
+                }
+            }
+            _ => return Err(FrameError::Kind.into()),
+        }
+        Ok(())
+    }
+
+    fn tick_at(&self) -> Instant {
+        self.look
+    }
+
+    fn tick(&mut self, now: Instant) -> Result<(), End> {
+        if !std::mem::take(&mut self.heard) {
+            return Err(End::Silent);
+        }
+        self.look = now + self.silence;
+        Ok(())
+    }
+}
