@@ -1,5 +1,7 @@
 //! A compact hash index over positions in somebody else's array.
 
+mod range;
+
 /// Maps hashes to positions in 4 bytes an entry: 24 bits of position and 8 of the hash, in open addressing with linear
 /// probing. It holds no keys: the caller compares them, and tells an entry's hash when entries have to move.
 ///
@@ -261,12 +263,6 @@ mod tests {
         ((position * 0x9E37_79B9) & 0xC000_0007) << 32 | (position % 3) << 24
     }
 
-    fn len(index: &Index) -> usize {
-        let mut len = 0;
-        index.for_each(&mut |_| len += 1);
-        len
-    }
-
     proptest! {
         #[test]
         fn it_does_what_a_map_does(steps in prop::collection::vec((any::<bool>(), 0usize..300), 0..600)) {
@@ -280,7 +276,7 @@ mod tests {
                 } else if !add && model.remove(&position).is_some() {
                     index.remove(hash, position, hash_of);
                 }
-                prop_assert_eq!(len(&index), model.len());
+                prop_assert_eq!(index.len(), model.len());
             }
             for position in 0..300 {
                 let found = index.find(hash_of(position), |at| at == position);
@@ -315,7 +311,7 @@ mod tests {
             index.remove(spread(position), position, spread);
             if position > 1_000 && position % 101 == 0 {
                 assert!(index.heap_bytes() <= position * 10, "{} bytes for {position}", index.heap_bytes());
-                assert_eq!(len(&index), position);
+                assert_eq!(index.len(), position);
             }
         }
         assert!(index.heap_bytes() < 1_000);
@@ -334,7 +330,7 @@ mod tests {
         }
         index.remove(same(5), 5, same);
         assert_eq!(index.find(same(5), |at| at == 5), None);
-        assert_eq!(len(&index), size - 1);
+        assert_eq!(index.len(), size - 1);
     }
 
     #[test]

@@ -20,4 +20,4 @@ pub use info_hash::{InfoHash, InfoHashError};
 pub use peer_addr::{Family, PeerAddr};
 pub use record::{AddressFamily, Record, Second, V4, V6};
 pub use stamp::{ClockAhead, Hlc, HlcTime, Role, Stamp};
-pub use store::{Outcome, Quota, Store, Totals};
+pub use store::{Merged, Outcome, Quota, Store, Totals, upper};

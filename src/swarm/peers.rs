@@ -3,12 +3,13 @@
 //! [`Peers::Many`] is sorted and indexed.
 
 use std::hint::black_box;
+use std::ops::RangeInclusive;
 
-use super::Counts;
 use super::hash::KeyedHash;
 use super::many::Many;
 use super::record::{AddressFamily, Record, Second};
 use super::stamp::Role;
+use super::{Counts, upper};
 
 /// Peers that fit into a swarm's slot, which with them is 64 bytes for IPv4: one cache line.
 const FEW: usize = 2;
@@ -61,6 +62,15 @@ impl<F: AddressFamily> Peers<F> {
             Self::Several(records) => records,
             Self::Many(many) => many.records(),
         }
+    }
+
+    /// The records whose keys' hash has an upper half in this range. In a large swarm that costs what it finds.
+    pub fn records_between(&self, hash: &KeyedHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
+        if let Self::Many(many) = self {
+            return many.records_between(hash, range);
+        }
+        let within = |record: &&Record<F>| range.contains(&upper(hash.hash(record.key.as_ref())));
+        self.records().iter().filter(within).copied().collect()
     }
 
     /// Whether all records can be looked at within one announce.

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::stamp::{Role, Stamp};
+use super::stamp::{HlcTime, Role, Stamp};
 use super::{Family, PeerAddr};
 
 /// An address family at compile time: a store holds one, so that its records are as small as they can be.
@@ -95,6 +95,13 @@ impl Second {
         if age > u16::MAX - Self::MAX_AHEAD { 0 } else { age }
     }
 
+    /// Whether a border lies between `self` and `now`: time in stretches of `period` seconds, of which one begins
+    /// `offset` seconds before the clock's start. Where the clock wraps (every 18 hours, at another moment for every
+    /// offset) a stretch is cut short, so none is ever longer than `period`. `period` is not 0.
+    pub fn crossed(self, now: Self, offset: u16, period: u16) -> bool {
+        self.age(now) > now.0.wrapping_add(offset) % period
+    }
+
     /// The reading that is `age` seconds old at `self`.
     pub fn minus(self, age: u16) -> Self {
         Self(self.0.wrapping_sub(age))
@@ -106,7 +113,7 @@ impl Second {
 pub struct Record<F: AddressFamily> {
     /// Which of two records wins, and the peer's role.
     pub stamp: Stamp,
-    /// When the peer last announced itself. Every copy that a tombstone has to beat was made before it, so a tombstone
+    /// When the peer last announced itself, as far as this node knows. Every copy that a tombstone has to beat was made before it, so a tombstone
     /// that lives as long as a peer outlives them all.
     pub seen: Second,
     /// Who.
@@ -117,6 +124,26 @@ impl<F: AddressFamily> Record<F> {
     /// The peer's role.
     pub fn role(&self) -> Role {
         self.stamp.role()
+    }
+
+    /// Whether a plain renewal of this record at `now`, which is `time` by the hybrid logical clock, has to be told to
+    /// other nodes. It has to once per quarter of the lifetime; those in between only move [`Record::seen`], and the
+    /// stamp stays, so that all copies go on having equal stamps.
+    ///
+    /// It needs no memory: a renewal is told if it is the first after a border between quarters of this node's own
+    /// clock, which lie elsewhere for every peer, lest all be told at once; or if the stamp, which tells when the peer
+    /// was last told of, is a quarter old. The second is for peers that come by several nodes, whose borders differ,
+    /// and for copies that a restarted node pulls. The first goes on when the wall clock was set back and stamps stand
+    /// still. At the wrap of [`Second`] a quarter is shorter, so one renewal more is told.
+    ///
+    /// So another node's copy may be up to a quarter of the lifetime older than the peer is, and merging an equal stamp
+    /// hands that age on. A peer that keeps the interval lives on in every copy all the same, as long as interval and
+    /// quarter together are shorter than the lifetime: the copy is as old as the last renewal that was told, the next
+    /// announce after a quarter is told again, and it comes before that copy expires.
+    pub fn renewal_due(&self, now: Second, time: HlcTime, ttl: u16) -> bool {
+        let quarter = (ttl / 4).max(1);
+        self.stamp.time().millis() + u64::from(quarter) * 1_000 <= time.millis()
+            || self.seen.crossed(now, offset(self.key.as_ref()), quarter)
     }
 
     /// Whether the peer's lifetime is over.
@@ -134,6 +161,11 @@ impl<F: AddressFamily> Record<F> {
             std::cmp::Ordering::Equal => other,
         }
     }
+}
+
+/// Spreads peers over a quarter: made of the end of the address, and the port.
+fn offset(key: &[u8]) -> u16 {
+    key.iter().rev().take(6).fold(0u16, |sum, byte| sum.wrapping_mul(251).wrapping_add(u16::from(*byte)))
 }
 
 #[cfg(test)]

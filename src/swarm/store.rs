@@ -1,5 +1,8 @@
 //! The swarms of one address family that one owner holds.
 
+mod partitions;
+mod replicated;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,6 +14,9 @@ use super::record::{AddressFamily, Record, Second};
 use super::slab::Slab;
 use super::stamp::{HlcTime, Role, Stamp};
 use super::{Announce, Counts, Event, InfoHash};
+
+pub use partitions::upper;
+pub use replicated::Merged;
 
 /// Caps that all stores of a node share, and how much of them is used. When one is reached, peers that are known go on
 /// as before; a new peer is told of others but is not kept, and [`Totals::refused`] counts it.
@@ -86,6 +92,9 @@ struct Swarm<F: AddressFamily> {
 pub struct Outcome<F: AddressFamily> {
     /// The swarm's counts, this announce included.
     pub counts: Counts,
+    /// The record as it is now, if other nodes have to learn of it: always, but for a renewal that changes nothing and
+    /// is not due ([`Record::renewal_due`]). None too if nothing is kept of the announce.
+    pub change: Option<Record<F>>,
     role: Role,
     at: Option<usize>,
     key: F::Key,
@@ -157,14 +166,19 @@ impl<F: AddressFamily> Store<F> {
         let known = at.and_then(|at| self.swarms[at].peers.get(key, &self.hash));
         let alive = known.filter(|record| !record.expired(now, self.ttl) && record.role() != Role::Stopped);
         if role == Role::Stopped && alive.is_none() || known.is_none() && !self.admits(at) {
-            return Outcome { counts: at.map(|at| self.counts_at(at)).unwrap_or_default(), role, at, key };
+            let counts = at.map(|at| self.counts_at(at)).unwrap_or_default();
+            return Outcome { counts, change: None, role, at, key };
         }
         let counted = alive.is_some_and(|old| old.stamp.counted());
         let completes = role == Role::Seeder && !counted && alive.is_some_and(|old| old.role() != Role::Seeder);
-        let record = Record { stamp: Stamp::new(time, role, counted || completes), seen: now, key };
+        // A partial seed says so with every announce (BEP 21), so that is a renewal too.
+        let renews = matches!(announce.event, Event::None | Event::Paused);
+        let quiet = alive.filter(|old| renews && old.role() == role && !old.renewal_due(now, time, self.ttl));
+        let stamp = quiet.map_or_else(|| Stamp::new(time, role, counted || completes), |old| old.stamp);
+        let record = Record { stamp, seen: now, key };
         let at = self.put(hash, announce.info_hash, at, known, record);
         self.swarms[at].completed = self.swarms[at].completed.saturating_add(completes.into());
-        Outcome { counts: self.counts_at(at), role, at: Some(at), key }
+        Outcome { counts: self.counts_at(at), change: quiet.is_none().then_some(record), role, at: Some(at), key }
     }
 
     /// Appends up to `want` peers for the one whose announce had this outcome, in compact form. Nothing for one that
@@ -175,32 +189,6 @@ impl<F: AddressFamily> Store<F> {
         {
             let &Outcome { key: asker, role, .. } = outcome;
             self.swarms[at].peers.select(&Wish { asker, role, want, now, ttl: self.ttl, random }, out);
-        }
-    }
-
-    /// Merges a record that was made elsewhere or earlier: the store keeps the winner. `false` when a cap forbids it.
-    pub fn merge(&mut self, info_hash: InfoHash, record: Record<F>, now: Second) -> bool {
-        if record.expired(now, self.ttl) {
-            return true;
-        }
-        let hash = self.hash.info_hash(&info_hash);
-        let at = self.find(hash, &info_hash);
-        let known = at.and_then(|at| self.swarms[at].peers.get(record.key, &self.hash));
-        if known.is_none() && !self.admits(at) {
-            return false;
-        }
-        // Whether the sweep has already removed an expired record must make no difference.
-        let living = known.filter(|known| !known.expired(now, self.ttl));
-        let winner = living.map_or(record, |living| living.merge(record, now));
-        self.put(hash, info_hash, at, known, winner);
-        true
-    }
-
-    /// Raises the completed count of a swarm that is held to what another copy of it says.
-    pub fn merge_completed(&mut self, info_hash: &InfoHash, completed: u32) {
-        if let Some(at) = self.find(self.hash.info_hash(info_hash), info_hash) {
-            let held = &mut self.swarms[at].completed;
-            *held = completed.max(*held);
         }
     }
 

@@ -110,7 +110,7 @@ fn merge_piece<F: AddressFamily>(
     for Saved { stamp, age, key } in records {
         let stamp = believable(*stamp, *age, partitions, now);
         let record = Record { stamp, seen: second.minus(*age), key: *key };
-        let count = if store(partitions).merge(*info_hash, record, second) {
+        let count = if store(partitions).merge(*info_hash, record, second).kept {
             &mut restored.kept
         } else {
             &mut restored.refused

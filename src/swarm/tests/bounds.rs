@@ -61,8 +61,11 @@ fn a_full_quota_keeps_known_peers_and_tells_new_ones_of_others() {
     assert_eq!(tracker.seeder(0, 7).0, Counts { seeders: 1, leechers: 39, partial_seeds: 0, completed: 1 });
     let stamp = Stamp::new(HlcTime::from_millis(1), Role::Leecher, false);
     let record = |number| Record::<V4> { stamp, seen: Second::new(65_000), key: key::<V4>(number) };
-    assert!(!tracker.store.merge(info_hash(0), record(44), tracker.now()), "a replica is told that it was not kept");
-    assert!(tracker.store.merge(info_hash(0), record(1), tracker.now()));
+    assert!(
+        !tracker.store.merge(info_hash(0), record(44), tracker.now()).kept,
+        "a replica is told that it was not kept"
+    );
+    assert!(tracker.store.merge(info_hash(0), record(1), tracker.now()).kept);
 
     // All stores of the node share 50 peers and 3 swarms.
     let mut other = Tracker::<V6>::with_quota(quota.clone());

@@ -48,7 +48,7 @@ fn contents(store: &Store<V4>, now: Second) -> Copied {
 
 fn merge_all(store: &mut Store<V4>, log: &[Entry], now: Second) {
     for Entry { swarm, record, completed } in log {
-        assert!(store.merge(info_hash(*swarm), *record, now));
+        assert!(store.merge(info_hash(*swarm), *record, now).kept);
         store.merge_completed(&info_hash(*swarm), *completed);
     }
 }
@@ -188,7 +188,7 @@ fn an_expired_record_loses_against_a_living_one_whether_or_not_it_was_swept() {
             if swept {
                 tracker.sweep_all();
             }
-            assert!(tracker.store.merge(info_hash(0), slower, tracker.now()));
+            assert!(tracker.store.merge(info_hash(0), slower, tracker.now()).kept);
             assert!(tracker.leecher(0, 2).1.contains(&key::<V4>(1)), "swept: {swept}, others: {others}");
         }
     }

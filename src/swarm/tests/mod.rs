@@ -3,6 +3,7 @@
 mod bounds;
 mod merging;
 mod model;
+mod replication;
 mod selection;
 mod sequences;
 mod traps;
@@ -54,6 +55,8 @@ struct Tracker<F: AddressFamily> {
     clock: Hlc,
     /// The clock's reading at the latest announce.
     last: HlcTime,
+    /// What the latest announce has to tell to other nodes.
+    change: Option<Record<F>>,
     /// Seconds since the start.
     now: u64,
     random: u64,
@@ -66,7 +69,7 @@ impl<F: AddressFamily> Tracker<F> {
 
     fn with_quota(quota: Arc<Quota>) -> Self {
         let store = Store::new(keyed_hash(), 4, TTL, quota);
-        Self { store, clock: Hlc::default(), last: HlcTime::default(), now: 65_000, random: 1 }
+        Self { store, clock: Hlc::default(), last: HlcTime::default(), change: None, now: 65_000, random: 1 }
     }
 
     fn now(&self) -> Second {
@@ -89,6 +92,7 @@ impl<F: AddressFamily> Tracker<F> {
         self.store.touch_swarm(hash, &info_hash);
         self.store.touch_peers(hash, &info_hash, key::<F>(number), self.random);
         let outcome = self.store.announce(hash, &announce, key::<F>(number), self.now(), time);
+        self.change = outcome.change;
         self.random = random(self.random);
         let mut compact = Vec::new();
         self.store.select(&outcome, num_want.into(), self.now(), self.random, &mut compact);

@@ -34,10 +34,29 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn announce(&mut self, swarm: u32, number: u32, event: Event, seeder: bool, now: u64, time: HlcTime) {
+    /// An announce, of which the store says that others have to learn of `change`. When a renewal is told is the
+    /// store's choice, within the bounds that are asserted here.
+    #[expect(clippy::too_many_arguments, reason = "one announce and what came of it")]
+    pub fn announce<F: AddressFamily>(
+        &mut self,
+        swarm: u32,
+        number: u32,
+        event: Event,
+        seeder: bool,
+        now: u64,
+        time: HlcTime,
+        change: Option<Record<F>>,
+    ) {
         let role = role(event, seeder);
         let alive = self.alive(swarm, now).get(&number).copied();
         if role == Role::Stopped && alive.is_none() {
+            return assert!(change.is_none());
+        }
+        let renews = matches!(event, Event::None | Event::Paused) && alive.is_some_and(|it| it.stamp.role() == role);
+        if change.is_none() {
+            let told = alive.filter(|_| renews).expect("only a renewal is not told").stamp;
+            assert!(time.millis() < told.time().millis() + u64::from(TTL / 4) * 1000, "each quarter");
+            self.swarms.entry(swarm).or_default().peers.insert(number, Known { stamp: told, seen: now });
             return;
         }
         let swarm = self.swarms.entry(swarm).or_default();
@@ -46,7 +65,9 @@ impl Model {
             swarm.completed += 1;
             counted = true;
         }
-        swarm.peers.insert(number, Known { stamp: Stamp::new(time, role, counted), seen: now });
+        let stamp = Stamp::new(time, role, counted);
+        assert_eq!(change.map(|it| (it.stamp, it.seen, it.key)), Some((stamp, Second::new(now), key::<F>(number))));
+        swarm.peers.insert(number, Known { stamp, seen: now });
     }
 
     pub fn merge(&mut self, swarm: u32, number: u32, record: Known, now: u64) {

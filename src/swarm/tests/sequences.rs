@@ -94,7 +94,7 @@ impl<F: AddressFamily> Pair<F> {
                 self.tracker.clock.observe(time, wall).unwrap();
                 let stamp = Stamp::new(time, role, counted);
                 let record = Record { stamp, seen: self.tracker.now().minus(age), key: key::<F>(number) };
-                assert!(self.tracker.store.merge(info_hash(swarm), record, self.tracker.now()));
+                assert!(self.tracker.store.merge(info_hash(swarm), record, self.tracker.now()).kept);
                 self.model.merge(swarm, number, Known { stamp, seen: now - u64::from(age) }, now);
             }
             Step::Pass { seconds } => self.tracker.now += seconds,
@@ -107,7 +107,7 @@ impl<F: AddressFamily> Pair<F> {
     fn announce(&mut self, swarm: u32, number: u32, event: Event, seeder: bool, num_want: u16) {
         let (counts, told) = self.tracker.announce(swarm, number, event, seeder, num_want);
         let now = self.tracker.now;
-        self.model.announce(swarm, number, event, seeder, now, self.tracker.last);
+        self.model.announce(swarm, number, event, seeder, now, self.tracker.last, self.tracker.change);
         let useful = self.model.useful(swarm, number, role(event, seeder), now);
         assert_eq!(told.len(), useful.len().min(num_want.into()), "num_want is exact");
         let useful: Vec<_> = useful.into_iter().map(key::<F>).collect();

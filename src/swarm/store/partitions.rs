@@ -1,0 +1,93 @@
+//! A store by partition: to walk one, to know its size, to drop it.
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::super::record::{AddressFamily, Record};
+use super::super::stamp::Role;
+use super::{InfoHash, Store};
+
+/// The upper half of a keyed hash: what walks go by.
+pub fn upper(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+impl<F: AddressFamily> Store<F> {
+    /// Swarms in a partition.
+    pub fn partition_len(&self, partition: u16) -> usize {
+        self.indexes.get(usize::from(partition)).map_or(0, |index| index.len())
+    }
+
+    /// The info hashes of all swarms in a partition, in no order.
+    pub fn partition_swarms(&self, partition: u16) -> Vec<InfoHash> {
+        let mut swarms = Vec::with_capacity(self.partition_len(partition));
+        if let Some(index) = self.indexes.get(usize::from(partition)) {
+            let mut positions = Vec::new();
+            index.some(usize::MAX, &mut positions);
+            swarms.extend(positions.into_iter().map(|at| self.swarms[at].info_hash));
+        }
+        swarms
+    }
+
+    /// The swarms of a partition whose keyed hash has an upper half in this range, ordered by hash and info hash.
+    pub fn swarms_between(&self, partition: u16, range: &RangeInclusive<u32>) -> Vec<(u64, InfoHash)> {
+        let mut swarms = Vec::new();
+        if let Some(index) = self.indexes.get(usize::from(partition)) {
+            index.range(range, &mut |at| {
+                let info_hash = self.swarms[at].info_hash;
+                let hash = self.hash.info_hash(&info_hash);
+                if range.contains(&upper(hash)) {
+                    swarms.push((hash, info_hash));
+                }
+            });
+        }
+        swarms.sort_unstable();
+        swarms
+    }
+
+    /// The records of a swarm whose keys' keyed hash has an upper half in this range, in no order.
+    pub fn records_between(&self, hash: u64, info_hash: &InfoHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
+        let Some(at) = self.find(hash, info_hash) else { return Vec::new() };
+        self.swarms[at].peers.records_between(&self.hash, range)
+    }
+
+    /// A swarm's records and completed count.
+    pub fn swarm_of(&self, hash: u64, info_hash: &InfoHash) -> Option<(u32, &[Record<F>])> {
+        let at = self.find(hash, info_hash)?;
+        Some((self.swarms[at].completed, self.swarms[at].peers.records()))
+    }
+
+    /// The hash by which swarms and peers are placed, of an info hash.
+    pub fn hash(&self, info_hash: &InfoHash) -> u64 {
+        self.hash.info_hash(info_hash)
+    }
+
+    /// Removes up to `budget` swarms of a partition, and gives back what they used of the quota. True when none is left.
+    pub fn drop_partition_step(&mut self, partition: u16, budget: usize) -> bool {
+        let Some(index) = self.indexes.get(usize::from(partition)) else { return true };
+        let mut positions = Vec::new();
+        index.some(budget.max(1), &mut positions);
+        // By name, as every removal moves another swarm.
+        let swarms: Vec<InfoHash> = positions.into_iter().map(|at| self.swarms[at].info_hash).collect();
+        for info_hash in swarms {
+            if let Some(at) = self.find(self.hash.info_hash(&info_hash), &info_hash) {
+                self.forget_records(at);
+                self.remove(at);
+            }
+        }
+        self.partition_len(partition) == 0
+    }
+
+    /// Takes the records of a swarm that is about to go out of the totals and the quota.
+    fn forget_records(&mut self, at: usize) {
+        let (peers, totals) = (&self.swarms[at].peers, &mut self.totals);
+        let (counts, records) = (peers.counts(), peers.records().len());
+        let leechers = (counts.leechers - counts.partial_seeds) as usize;
+        let (partial_seeds, seeders) = (counts.partial_seeds as usize, counts.seeders as usize);
+        *totals.role(Role::Leecher) -= leechers;
+        *totals.role(Role::PartialSeed) -= partial_seeds;
+        *totals.role(Role::Seeder) -= seeders;
+        *totals.role(Role::Stopped) -= records - leechers - partial_seeds - seeders;
+        self.quota.records.fetch_sub(records, Relaxed);
+    }
+}

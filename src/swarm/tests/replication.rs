@@ -1,0 +1,164 @@
+//! What a store tells other nodes, and what it makes of what they tell.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const QUARTER: u64 = TTL as u64 / 4;
+
+impl<F: AddressFamily> Tracker<F> {
+    /// What has to be told of an announce.
+    fn told(&mut self, number: u32, event: Event, seeder: bool) -> Option<Record<F>> {
+        self.announce(0, number, event, seeder, 0);
+        self.change
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_renewal_is_told_once_per_quarter(
+        number in 0u32..1 << 24,
+        start in 0u64..200_000,
+        interval in 1u64..1_000,
+        waits in prop::collection::vec(0u64..100, 1..400),
+    ) {
+        let mut tracker = Tracker::<V4>::new();
+        tracker.now = start;
+        let first = tracker.told(number, Event::Started, false).unwrap();
+        let (mut told, mut count, mut stamp) = (start, 0, first.stamp);
+        for jitter in waits {
+            let before = tracker.now;
+            tracker.now += interval + interval * jitter / 1_000;
+            match tracker.told(number, Event::None, false) {
+                Some(record) => {
+                    prop_assert!(record.stamp > stamp);
+                    (told, stamp) = (tracker.now, record.stamp);
+                    count += 1;
+                }
+                None => {
+                    // The last announce that the others do not know of came within a quarter.
+                    prop_assert!(tracker.now - told < QUARTER, "{} after {before}", tracker.now - told);
+                }
+            }
+            let [held] = tracker.store.records(&info_hash(0)) else { panic!("one peer") };
+            prop_assert_eq!((held.stamp, held.seen), (stamp, tracker.now()), "the age is kept, whatever is told");
+        }
+        let passed = tracker.now - start;
+        // One more for each wrap of the clock, and the begun quarters at both ends.
+        prop_assert!(count <= passed / QUARTER + passed / 65_536 + 2, "{count} in {passed} s");
+    }
+
+    #[test]
+    fn through_several_nodes_it_is_told_once_per_quarter_too(
+        starts in prop::array::uniform3(0u64..70_000),
+        announces in prop::collection::vec((0usize..3, 1u64..600, prop::option::of(0usize..3)), 1..200),
+    ) {
+        let mut nodes = starts.map(|start| {
+            let mut node = Tracker::<V4>::new();
+            node.now = start;
+            node
+        });
+        let (mut wall, mut told) = (100_000_000, 0);
+        for (at, wait, restarted) in announces {
+            wall += wait;
+            nodes.iter_mut().for_each(|node| node.now += wait);
+            if let Some(restarted) = restarted && restarted != at {
+                // It comes back empty and pulls what the other node has.
+                let uptime = nodes[restarted].now;
+                nodes[restarted] = Tracker::new();
+                nodes[restarted].now = uptime;
+                let from = nodes[at].now();
+                if let [record] = *nodes[at].store.records(&info_hash(0)) {
+                    let node = &mut nodes[restarted];
+                    let seen = node.now().minus(record.seen.age(from));
+                    node.store.merge(info_hash(0), Record { seen, ..record }, node.now());
+                }
+            }
+            let node = &mut nodes[at];
+            let announce = Announce {
+                info_hash: info_hash(0), peer: peer::<V4>(7), event: Event::None, seeder: false, num_want: 0,
+            };
+            let hash = keyed_hash().info_hash(&announce.info_hash);
+            let time = node.clock.tick(wall * 1_000);
+            let outcome = node.store.announce(hash, &announce, key::<V4>(7), node.now(), time);
+            if let Some(change) = outcome.change {
+                told = wall;
+                for node in &mut nodes {
+                    let record = Record { seen: node.now(), ..change };
+                    node.store.merge_delta(info_hash(0), record, node.now());
+                }
+            }
+            prop_assert!(wall - told < QUARTER);
+        }
+    }
+}
+
+#[test]
+fn everything_but_a_plain_renewal_is_told_at_once() {
+    for others in [0, 5, 100] {
+        let mut tracker = Tracker::<V4>::new();
+        (0..others).for_each(|number| _ = tracker.leecher(0, 1_000 + number));
+        let mut last = tracker.told(1, Event::None, false).expect("a new peer").stamp;
+        let steps = [
+            (Event::Started, false, "an event, though nothing changes"),
+            (Event::Paused, false, "a leecher that is now a partial seed"),
+            (Event::None, false, "and back"),
+            (Event::None, true, "a completion without its event"),
+            (Event::Completed, true, "the event again"),
+            (Event::None, false, "a seeder that lacks something"),
+            (Event::Stopped, false, "a tombstone"),
+            (Event::None, true, "a peer that comes back"),
+            (Event::Stopped, true, "a tombstone"),
+        ];
+        for (event, seeder, what) in steps {
+            tracker.now += 1;
+            let record = tracker.told(1, event, seeder).expect(what);
+            assert!(record.stamp > last, "{what}");
+            last = record.stamp;
+        }
+        assert!(tracker.told(1, Event::Stopped, false).is_none(), "nothing is kept of a second stop");
+    }
+}
+
+#[test]
+fn partial_seeds_say_so_with_every_announce_and_are_told_once_per_quarter() {
+    let mut tracker = Tracker::<V6>::new();
+    let mut told = 0;
+    for _ in 0..100 {
+        tracker.now += 20;
+        told += usize::from(tracker.told(1, Event::Paused, false).is_some());
+    }
+    assert!((3..=5).contains(&told), "{told} times in {} quarters", 2_000 / QUARTER);
+}
+
+#[test]
+fn peers_that_started_together_are_not_told_together() {
+    let mut tracker = Tracker::<V4>::new();
+    (0..1_000).for_each(|number| _ = tracker.told(number, Event::Started, false));
+    let mut most = 0;
+    for _ in 0..70 {
+        tracker.now += 10;
+        most = most.max((0..1_000).filter(|number| tracker.told(*number, Event::None, false).is_some()).count());
+    }
+    assert!(most < 60, "{most} of 1,000 peers within ten seconds");
+}
+
+#[test]
+fn a_wall_clock_that_was_set_back_stops_no_renewals() {
+    let mut tracker = Tracker::<V4>::new();
+    tracker.told(1, Event::Started, false);
+    // The stamps stand still while the wall clock catches up; the store's own clock goes on.
+    let info_hash = info_hash(0);
+    let announce = Announce { info_hash, peer: peer::<V4>(1), event: Event::None, seeder: false, num_want: 0 };
+    let mut told = 0;
+    for _ in 0..60 {
+        tracker.now += 60;
+        let time = tracker.clock.tick(0);
+        let hash = keyed_hash().info_hash(&info_hash);
+        let outcome = tracker.store.announce(hash, &announce, key::<V4>(1), tracker.now(), time);
+        told += usize::from(outcome.change.is_some());
+    }
+    assert!(told >= 5, "{told} times in an hour");
+}
