@@ -156,3 +156,6 @@ impl SealedSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ pub mod conflict;
 pub mod events;
 pub mod gossip;
 pub mod keyring;
+pub mod keys;
 pub mod member;
 pub mod membership;
 mod replay;
