@@ -85,7 +85,7 @@ impl Args {
 
 fn ask(ops: &str, method: Method, path: &'static str) -> Result<Bytes, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-    let answer = runtime.block_on(timeout(DEADLINE, request(ops, method, path)));
+    let answer = runtime.block_on(async { timeout(DEADLINE, request(ops, method, path)).await });
     let unreachable = |error: anyhow::Error| {
         Failure::Settings(error.context(format!("the node at {ops} does not answer: is it up, and is this its ops.listen?")))
     };

@@ -1,7 +1,8 @@
 //! The parts of a node that make it one of many: membership, links, keeper.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +18,16 @@ use super::StartError;
 use crate::clock::Clock;
 use crate::cluster::{
     Conflict, KeyDir, KeyDirError, Me, Member, Members, Membership, MembershipConfig, NodeId, PartitionSet, Placement,
-    Region, RingMembers, RoutingTable, SealedTransport,
+    RingMembers, RoutingTable, SealedTransport, keyring::KeyRing, keys,
 };
 use crate::config::Settings;
-use crate::link::{LinkConfig, LinkLimits, Links, Net, Security, Service, SystemNet};
+use crate::link::net::{Net, SystemNet};
+use crate::link::{LinkConfig, LinkLimits, Links, Security, Service, VERSIONS};
 use crate::partition::{
-    Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, Owners, Replication, Routes, SharedRoutes, SharedStatus,
+    Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, Owners, Routes, SharedRoutes, SharedStatus,
 };
 use crate::router;
-use crate::wire::frame::{Hello, PROTOCOL_VERSIONS};
+use crate::wire::frame::Hello;
 
 /// The time between two rounds of gossip.
 const GOSSIP: Duration = Duration::from_millis(500);
@@ -103,7 +105,7 @@ impl Identity {
             weight: cluster.weight,
             partitions: cluster.partitions,
             replicas: cluster.replicas_per_region,
-            protocol: PROTOCOL_VERSIONS[1],
+            protocol: VERSIONS[1],
         };
         Ok(Some(Self { me, gossip, gossip_advertised: reached(gossip), link }))
     }
@@ -115,7 +117,7 @@ impl Identity {
             node: self.me.id.to_string(),
             region: self.me.region.to_string(),
             incarnation: self.me.incarnation,
-            versions: PROTOCOL_VERSIONS,
+            versions: VERSIONS,
             partitions: self.me.partitions,
             replicas: self.me.replicas,
         }
@@ -144,6 +146,7 @@ pub struct Cluster {
     membership: Arc<Membership>,
     links: Arc<Links>,
     keeper: ActorRef<KeeperMessage>,
+    keys: Option<Keys>,
     status: Arc<SharedStatus>,
     leave_timeout: Duration,
 }
@@ -158,7 +161,9 @@ pub struct Parts {
     pub owners: Arc<Owners>,
     /// The way to all swarms.
     pub router: router::Router,
-    /// Keys of the links.
+    /// The keys, to be read again on reload.
+    pub keys: Option<Keys>,
+    /// How links are secured.
     pub security: Security,
     /// Sockets for links.
     pub net: Arc<dyn Net>,
@@ -168,13 +173,73 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
 }
 
+/// What the keys of a node are used for.
+#[derive(Clone)]
+pub struct Keys {
+    gossip: Arc<ArcSwap<KeyRing>>,
+    dir: PathBuf,
+    id: NodeId,
+}
+
+impl Keys {
+    /// Reads the keys that the settings name; `None` without such.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn load(settings: &Settings, clock: &dyn Clock) -> Result<Option<(Self, KeyDir)>, ClusterError> {
+        let Some(dir) = settings.cluster.keys.clone() else { return Ok(None) };
+        let id = NodeId::from(settings.node.id.as_str());
+        let files = KeyDir::load(&dir, &id, clock)?;
+        Ok(Some((Self { gossip: Arc::new(ArcSwap::from_pointee(files.gossip.clone())), dir, id }, files)))
+    }
+}
+
+fn security(files: &KeyDir) -> Security {
+    Security::Tls {
+        server: files.server.clone(),
+        client: files.client.clone(),
+        name: keys::node_name,
+        verify: keys::verify_node,
+    }
+}
+
+impl Parts {
+    /// Those of a real node, with the system's sockets.
+    pub fn new(
+        settings: &Settings,
+        identity: Identity,
+        keys: Option<(Keys, KeyDir)>,
+        routes: SharedRoutes,
+        router: router::Router,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let ring = keys.as_ref().map(|(keys, _)| keys.gossip.clone());
+        let transport = Arc::new(SealedTransport::new(&settings.cluster.name, ring, clock.clone()));
+        let security = keys.as_ref().map_or(Security::Plain, |(_, files)| security(files));
+        let (owners, keys) = (router.owners().clone(), keys.map(|(keys, _)| keys));
+        Self { identity, routes, owners, router, keys, security, net: Arc::new(SystemNet), transport, clock }
+    }
+}
+
 impl Cluster {
+    /// Reads the keys again; new links and all gossip use the new ones from then on.
+    ///
+    /// # Errors
+    /// When they cannot be used; the old ones stay.
+    pub fn reload(&self, clock: &dyn Clock) -> Result<(), ClusterError> {
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let files = KeyDir::load(&keys.dir, &keys.id, clock)?;
+        self.links.set_security(security(&files));
+        keys.gossip.store(Arc::new(files.gossip));
+        Ok(())
+    }
+
     /// Starts them on the current runtime.
     ///
     /// # Errors
     /// See [`ClusterError`]; and when the keeper does not start.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
-        let Parts { identity, routes, owners, router, security, net, transport, clock } = parts;
+        let Parts { identity, routes, owners, router, keys, security, net, transport, clock } = parts;
         let cluster = &settings.cluster;
         let service = Arc::new(router::ClusterService::new(router));
         let config = LinkConfig { hello: identity.hello(&cluster.name), security, limits: LinkLimits::default() };
@@ -215,7 +280,7 @@ impl Cluster {
         tokio::spawn(tell_members(membership.members(), keeper.clone()));
         tokio::spawn(tick(keeper.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
-        Ok(Self { membership, links, keeper, status, leave_timeout })
+        Ok(Self { membership, links, keeper, keys, status, leave_timeout })
     }
 
     /// Returns once another node has been met and the routes know of it, or after three seconds: clients must not be
@@ -278,9 +343,13 @@ impl Cluster {
 
     /// Ends the parts.
     pub async fn stop(self) {
-        self.keeper.stop(None);
+        const STOP: Duration = Duration::from_secs(1);
+        // The keeper has the other handle of the membership.
+        let _ = self.keeper.stop_and_wait(None, Some(STOP)).await;
         self.links.stop().await;
-        self.membership.shut_down().await;
+        if let Some(membership) = Arc::into_inner(self.membership) {
+            membership.stop().await;
+        }
     }
 }
 

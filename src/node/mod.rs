@@ -15,12 +15,12 @@ use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, watch};
 
-pub use cluster::{Cluster, ClusterError, Identity, Parts, lonely_routes};
+pub use cluster::{Cluster, ClusterError, Identity, Keys, Parts, lonely_routes};
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
 
 use crate::clock::Clock;
-use crate::cluster::{Conflict, KeyDir};
+use crate::cluster::Conflict;
 use crate::config::Settings;
 use crate::frontend::access_list::{AccessList, AccessListError};
 use crate::frontend::external::External;
@@ -120,8 +120,7 @@ impl Node {
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let access_list = Arc::new(ArcSwap::from_pointee(AccessList::load(&settings.access_list)?));
         let data_dir = settings.node.data_dir.as_deref().map(DataDir::open).transpose()?;
-        let keys = settings.cluster.keys.as_deref().map(|dir| KeyDir::load(dir, &settings.node.id.as_str().into()));
-        let keys = keys.transpose().map_err(ClusterError::from)?;
+        let keys = Keys::load(&settings, &*clock)?;
         let secret = Secret::load(&settings)?;
         let identity = Identity::new(&settings, &*clock)?;
         let count = match settings.announce.threads {
@@ -213,7 +212,7 @@ impl Node {
         }
         let mut cluster = None;
         if let (Some(identity), Some(routes)) = (identity, routes) {
-            let parts = cluster::parts(&settings, identity, keys, routes, owners, router.clone(), clock.clone());
+            let parts = Parts::new(&settings, identity, keys, routes, router.clone(), clock.clone());
             cluster.insert(Cluster::start(&settings, parts).await?).met().await;
         }
         threads.serve(&udp, &http, TICK)?;
@@ -265,6 +264,9 @@ impl Node {
         if let Some(tls) = &self.http.tls {
             tls.reload()?;
         }
+        if let Some(cluster) = &self.cluster {
+            cluster.reload(&*self.udp.clock)?;
+        }
         self.http.access_list.store(Arc::new(access_list));
         Ok(())
     }
@@ -283,9 +285,11 @@ impl Node {
     pub async fn conflict(&self) -> Conflict {
         let Some(cluster) = &self.cluster else { return std::future::pending().await };
         let mut conflict = cluster.conflict();
-        match conflict.wait_for(|conflict| conflict.as_ref().is_some_and(Conflict::must_stop)).await {
-            Ok(conflict) if let Some(conflict) = &*conflict => conflict.clone(),
-            _ => std::future::pending().await,
+        let found = conflict.wait_for(|conflict| conflict.as_ref().is_some_and(Conflict::must_stop)).await;
+        let found = found.ok().and_then(|conflict| conflict.clone());
+        match found {
+            Some(conflict) => conflict,
+            None => std::future::pending().await,
         }
     }
 

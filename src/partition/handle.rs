@@ -110,6 +110,16 @@ impl Owners {
         self.hash.info_hash(info_hash)
     }
 
+    /// The hash that places info hashes and peers.
+    pub fn hasher(&self) -> KeyedHash {
+        self.hash
+    }
+
+    /// The number of partitions of the cluster.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
     /// The partition of an info hash with this keyed hash.
     pub fn partition(&self, hash: u64) -> u16 {
         hash as u16 & (self.partitions - 1)

@@ -2,8 +2,12 @@
 //! the same.
 
 pub mod digest;
+pub mod faults;
 mod handle;
+pub mod incoming;
 mod keeper;
+pub mod merge;
+mod ordered;
 mod owner;
 mod parked;
 pub mod pieces;

@@ -243,22 +243,18 @@ impl State {
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
         let mut waiting = Waiting::default();
+        let waits = self.common.replication.as_ref().is_some_and(|replication| replication.waits());
         for (request, random) in announces.iter().zip(&randoms) {
-            let interval = jittered(self.common.interval, self.random.next_u32());
-            let mut replica = None;
-            let mut write = |out: &mut Vec<u8>| {
-                let done = self.announce(request.hash, &request.announce, now, *random, out, |counts, out| {
-                    udp::write_announce(out, request.transaction_id, interval, &counts);
-                });
-                replica = self.waits_for(request.hash, done.changed);
-            };
-            if !self.common.replication.as_ref().is_some_and(|replication| replication.waits()) {
-                writer.reply(request.socket, &request.to, write);
+            if !waits && !request.answered {
+                writer.reply(request.socket, &request.to, |out| drop(self.answer_one(request, now, *random, out)));
                 continue;
             }
             let mut out = Vec::new();
-            write(&mut out);
-            match replica {
+            let done = self.answer_one(request, now, *random, &mut out);
+            if request.answered {
+                continue;
+            }
+            match self.waits_for(request.hash, done.changed) {
                 None => writer.reply(request.socket, &request.to, |to| to.extend_from_slice(&out)),
                 Some(replica) => waiting.udp(replica, &outbox, request.socket, request.to, &out),
             }
@@ -270,15 +266,22 @@ impl State {
         }
     }
 
+    fn answer_one(&mut self, request: &UdpAnnounce, now: Now, random: u64, out: &mut Vec<u8>) -> Done {
+        let interval = jittered(self.common.interval, self.random.next_u32());
+        self.announce(request.hash, &request.announce, now, random, out, |counts, out| {
+            udp::write_announce(out, request.transaction_id, interval, &counts);
+        })
+    }
+
     fn answer_routed(&mut self, Routed { announces, parts }: Routed, now: Now) {
         self.touch(announces.iter().map(|(_, hash, announce)| (*hash, announce)));
         let randoms = std::mem::take(&mut self.randoms);
-        let mut answers = Vec::with_capacity(announces.len() * 128);
+        let (mut answers, mut peers) = (Vec::with_capacity(announces.len() * 256), Vec::new());
         let mut waiting = Waiting::default();
         for ((index, hash, announce), random) in announces.iter().zip(&randoms) {
-            let (mut done, start) = (Done { counts: Counts::default(), changed: false }, answers.len());
-            let mut peers = Vec::new();
-            done = self.announce(*hash, announce, now, *random, &mut peers, |_, _| {});
+            let start = answers.len();
+            peers.clear();
+            let done = self.announce(*hash, announce, now, *random, &mut peers, |_, _| {});
             routed::push_reply(&mut answers, *index, &done.counts, |out| out.extend_from_slice(&peers));
             if let Some(replica) = self.waits_for(*hash, done.changed) {
                 waiting.routed(replica, &parts, &answers[start..]);

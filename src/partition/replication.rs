@@ -4,7 +4,6 @@
 mod queue;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use queue::{DeltaQueue, QueueStatus};
@@ -99,7 +98,7 @@ impl Replication {
         self.sort(&routes, &mut changes.v6, &mut out, abroad, second);
         for (node, pieces) in out.into_iter().enumerate() {
             let (Some(pieces), Some(peer)) = (pieces, routes.peer(node as u16)) else { continue };
-            self.records.fetch_add(pieces.records() as u64, Relaxed);
+            self.records.fetch_add(pieces.records as u64, Relaxed);
             peer.queue.push(pieces, false, now.uptime, waiting.take(node as u16));
         }
         // Their replica has gone meanwhile.
@@ -110,7 +109,7 @@ impl Replication {
             for (node, pieces) in std::mem::take(&mut abroad.pieces) {
                 let at = routes.table.nodes().iter().position(|other| other.id == node);
                 let Some(peer) = at.and_then(|at| routes.peer(at as u16)) else { continue };
-                self.records_abroad.fetch_add(pieces.records() as u64, Relaxed);
+                self.records_abroad.fetch_add(pieces.records as u64, Relaxed);
                 peer.queue.push(pieces, true, now.uptime, None);
             }
         }

@@ -1,7 +1,6 @@
 //! What other nodes ask of this one.
 
-use std::sync::{Arc, OnceLock};
-
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ractor::ActorRef;
@@ -9,7 +8,8 @@ use ractor::ActorRef;
 use super::{Cluster, Router};
 use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
-use crate::partition::{self, KeeperMessage, Message, Parts, Routed, digest};
+use crate::partition::pull::Chunk;
+use crate::partition::{KeeperMessage, Message, Parts, Routed, incoming};
 use crate::swarm::{Family, InfoHash};
 use crate::wire::frame::{Refusal, Reply, Request};
 use crate::wire::routed;
@@ -109,7 +109,7 @@ impl Service for ClusterService {
                 reply.send(&Reply::Done, true);
             }
             Request::Deltas { forward, waited, pieces } => {
-                partition::merge_deltas(&owners, forward, waited, &pieces, move |done| match done {
+                incoming::merge_deltas(&owners, forward, waited, &pieces, move |done| match done {
                     Ok(()) => reply.send(&Reply::Done, true),
                     Err(refusal) => refuse(&reply, refusal),
                 });
@@ -121,7 +121,7 @@ impl Service for ClusterService {
             }
             Request::Digest { partition, from, to } => {
                 tokio::spawn(async move {
-                    match digest::of(&owners, partition, from, to).await {
+                    match incoming::digest(&owners, partition, from, to).await {
                         Some(digest) => reply.send(&Reply::Digest(digest), true),
                         None => refuse(&reply, Refusal::Overloaded),
                     }
@@ -129,14 +129,11 @@ impl Service for ClusterService {
             }
             Request::Fetch { partition, buckets, cursor } => {
                 tokio::spawn(async move {
-                    let chunk = owners.visit(partition, move |partitions, now| {
-                        partition::pull::chunk(partitions, partition, buckets, &cursor, now)
-                    });
-                    match chunk.await {
-                        Some((pieces, next)) => {
+                    match incoming::chunk(&owners, partition, buckets, cursor.into_vec()).await {
+                        Ok(Chunk { pieces, next }) => {
                             reply.send(&Reply::Chunk { pieces: pieces.into(), next: next.into() }, true);
                         }
-                        None => refuse(&reply, Refusal::Overloaded),
+                        Err(refusal) => refuse(&reply, refusal),
                     }
                 });
             }

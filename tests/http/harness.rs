@@ -32,7 +32,7 @@ pub fn options() -> HttpOptions {
 pub fn context(options: HttpOptions) -> HttpContext {
     HttpContext {
         options,
-        router: Router::new(Arc::new(Owners::new(KeyedHash::new(&[7; 16]), PARTITIONS))),
+        router: Router::new(Arc::new(Owners::new(KeyedHash::new(&[7; 16]), PARTITIONS)), None),
         access_list: Arc::new(ArcSwap::from_pointee(AccessList::Off)),
         tls: None,
         full_scrape: None,
@@ -52,6 +52,7 @@ async fn start_owner(owners: Arc<Owners>) {
         quota: Arc::new(Quota::new(100_000, 100_000, 100_000)),
         clock: Arc::new(SystemClock::start()),
         tick: Duration::from_millis(20),
+        replication: None,
     };
     let place = Place { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
     let arguments = SupervisorArguments {

@@ -48,14 +48,14 @@ impl Comparisons {
         self.urgent.len()
     }
 
-    /// Takes those that are to start now, each with the node to compare with.
+    /// Takes those that are to start now, each with the link to the node to compare with.
     pub fn due(
         &mut self,
         routes: &Routes,
         held: &PartitionSet,
         now: Duration,
         mut random: impl FnMut() -> u32,
-    ) -> Vec<(u16, NodeId, Arc<Link>)> {
+    ) -> Vec<(u16, Arc<Link>)> {
         let table = &routes.table;
         let healed: Vec<_> = self.healed.iter().filter(|(_, at)| **at <= now).map(|(node, _)| node.clone()).collect();
         for node in healed {
@@ -75,7 +75,7 @@ impl Comparisons {
                 }
                 Some(peer) => {
                     self.running.insert(partition);
-                    due.push((partition, node, peer.link.clone()));
+                    due.push((partition, peer.link.clone()));
                 }
             }
         }
@@ -92,11 +92,11 @@ impl Comparisons {
             let owner = table.in_region(partition).first() == Some(&table.me());
             let among = if owner && !far.is_empty() && (near.is_empty() || random() % 2 == 0) { far } else { near };
             let chosen = among.get(random() as usize % among.len().max(1)).copied();
-            let peer = chosen.and_then(|node| Some((node, routes.peer(node)?))).filter(|(_, peer)| peer.link.is_routable());
-            if let Some((node, peer)) = peer
+            let peer = chosen.and_then(|node| routes.peer(node)).filter(|peer| peer.link.is_routable());
+            if let Some(peer) = peer
                 && self.running.insert(partition)
             {
-                due.push((partition, table.nodes()[usize::from(node)].id.clone(), peer.link.clone()));
+                due.push((partition, peer.link.clone()));
             }
         }
         due

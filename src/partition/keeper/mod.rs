@@ -24,14 +24,14 @@ use super::pull::Pulled;
 use super::routes::SharedRoutes;
 use crate::clock::Clock;
 use crate::cluster::{Members, NodeId, PartitionSet, Placement, Ring, RingMembers};
-use crate::link::Links;
+use crate::link::{Link, Links};
 use compare::Comparisons;
 use view::View;
 
 /// The time between two ticks of the keeper.
 pub const KEEPER_TICK: Duration = Duration::from_millis(100);
 /// Partitions that are pulled at a time.
-const PULLS: usize = 4;
+const PULLS: usize = 16;
 /// How long nothing may have changed before a partition that nobody holds is taken to be new.
 const SETTLE: Duration = Duration::from_secs(2);
 /// The same for a node that has been told of others and has found none: they may be there and cut off.
@@ -93,7 +93,7 @@ pub enum KeeperMessage {
     /// Time has passed.
     Tick,
     /// A pull has ended.
-    Pulled(u16, NodeId, Option<Pulled>),
+    Pulled(u16, Option<Pulled>),
     /// The data of a partition is gone.
     Dropped(u16),
     /// Another node has dropped changes for this one.
@@ -129,6 +129,8 @@ pub struct State {
     /// Those of them whose data is going.
     clearing: BTreeSet<u16>,
     comparisons: Comparisons,
+    /// Partitions that were pulled since that was last told, and the records in them.
+    handed: (usize, u64),
     leaving: Option<Leaving>,
 }
 
@@ -168,6 +170,7 @@ impl Actor for Keeper {
             dropping: BTreeMap::new(),
             clearing: BTreeSet::new(),
             comparisons: Comparisons::default(),
+            handed: (0, 0),
             leaving: None,
             arguments,
         })
@@ -186,7 +189,7 @@ impl Actor for Keeper {
                 state.refresh();
             }
             KeeperMessage::Tick => state.tick(&myself).await,
-            KeeperMessage::Pulled(partition, from, pulled) => state.pulled(partition, &from, pulled),
+            KeeperMessage::Pulled(partition, pulled) => state.pulled(partition, pulled),
             KeeperMessage::Dropped(partition) => {
                 state.clearing.remove(&partition);
                 state.dropping.remove(&partition);
@@ -215,7 +218,7 @@ impl State {
         for peer in self.view.peers() {
             peer.queue.pump();
             if peer.queue.take_gap() {
-                job::tell_to_compare(peer.link.clone());
+                job::tell_to_compare(&peer.link);
             }
         }
         if self.held != self.told {
@@ -224,6 +227,7 @@ impl State {
             self.refresh();
         }
         self.leave();
+        self.tell_handoff();
         self.tell();
     }
 
@@ -260,8 +264,8 @@ impl State {
             let Some(&(node, peer)) = reachable.get(tries.checked_rem(reachable.len()).unwrap_or_default()) else { continue };
             let from = table.nodes()[usize::from(node)].id.clone();
             self.dropping.remove(&partition);
-            self.pulls.insert(partition, (now, from.clone()));
-            self.start_pull(myself, partition, from, peer.link.clone());
+            self.pulls.insert(partition, (now, from));
+            self.start_pull(myself, partition, true, peer.link.clone());
         }
     }
 
@@ -269,12 +273,13 @@ impl State {
         &self,
         myself: &ActorRef<KeeperMessage>,
         partition: u16,
-        from: NodeId,
-        link: Arc<crate::link::Link>,
+        handoff: bool,
+        link: Arc<Link>,
     ) {
         let (myself, arguments) = (myself.clone(), &self.arguments);
         let job = job::Job {
             partition,
+            handoff,
             link,
             owners: arguments.owners.clone(),
             clock: arguments.clock.clone(),
@@ -283,11 +288,11 @@ impl State {
         tokio::spawn(async move {
             let pulled = job.pull().await;
             // The keeper ends only with the node.
-            let _ = myself.cast(KeeperMessage::Pulled(partition, from, pulled));
+            let _ = myself.cast(KeeperMessage::Pulled(partition, pulled));
         });
     }
 
-    fn pulled(&mut self, partition: u16, from: &NodeId, pulled: Option<Pulled>) {
+    fn pulled(&mut self, partition: u16, pulled: Option<Pulled>) {
         if let Some(pulled) = &pulled {
             self.arguments.status.count(pulled, self.pulls.contains_key(&partition));
         }
@@ -299,13 +304,22 @@ impl State {
         match pulled {
             Some(pulled) if pulled.in_sync || tries >= ENOUGH => {
                 self.held.insert(partition);
-                if self.pulls.is_empty() {
-                    tracing::info!(held = self.held.len(), from = %from, "partitions are in sync and served from here");
-                }
+                self.handed.0 += 1;
+                self.handed.1 += pulled.taken.kept;
             }
             _ => {
                 self.retries.insert(partition, (tries, self.now() + RETRY));
             }
+        }
+    }
+
+    /// One line for each handoff to this node, when all that belongs to it has come.
+    fn tell_handoff(&mut self) {
+        let table = &self.arguments.routes.load_full().table;
+        let missing = (0..self.arguments.partitions).any(|at| table.is_placed_here(at) && !self.held.contains(at));
+        if self.handed.0 > 0 && !missing {
+            let (partitions, records) = std::mem::take(&mut self.handed);
+            tracing::info!(partitions, records, "partitions were handed to this node, which now serves them");
         }
     }
 
@@ -342,8 +356,8 @@ impl State {
         let routes = self.arguments.routes.load_full();
         let now = self.now();
         let due = self.comparisons.due(&routes, &self.held, now, || self.random.next_u32());
-        for (partition, from, link) in due {
-            self.start_pull(myself, partition, from, link);
+        for (partition, link) in due {
+            self.start_pull(myself, partition, false, link);
         }
     }
 

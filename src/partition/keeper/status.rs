@@ -101,7 +101,7 @@ impl SharedStatus {
             (&self.comparisons, &self.repaired_records, &self.repaired_bytes)
         };
         times.fetch_add(1, Relaxed);
-        records.fetch_add(pulled.records, Relaxed);
+        records.fetch_add(pulled.taken.kept, Relaxed);
         bytes.fetch_add(pulled.bytes, Relaxed);
         if !handoff && pulled.buckets_differed > 0 {
             self.differences.fetch_add(1, Relaxed);

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::link::{Class, Completion, Link, LinkError};
+use crate::partition::faults;
 use crate::partition::parked::Parked;
 use crate::partition::pieces::Pieces;
 use crate::wire::frame::{Refusal, Reply, Request};
@@ -77,12 +78,12 @@ impl DeltaQueue {
 
     /// Adds a batch, and sends what can be sent. `parked` is let go once the other node has the batch, or cannot be had.
     pub fn push(self: &Arc<Self>, pieces: Pieces, forward: bool, now: Duration, parked: Option<Parked>) {
-        let records = pieces.records();
+        let records = pieces.records;
         let pieces = pieces.into_bytes();
         let mut released = Vec::new();
         {
             let mut state = self.state.lock();
-            if state.bytes + pieces.len() > self.limit && !crate::partition::faults::OVERFLOW_UNNOTICED.is_on() {
+            if state.bytes + pieces.len() > self.limit && !faults::is_on(&faults::OVERFLOW_UNNOTICED) {
                 state.gap = true;
             }
             if state.bytes + pieces.len() > self.limit {
@@ -226,13 +227,16 @@ impl Flight {
 impl Completion for Flight {
     fn reply(&mut self, reply: Reply, _last: bool) {
         match reply {
-            // It cannot be read there, and so it will not be the next time.
-            Reply::Done | Reply::Refused(Refusal::Malformed) => self.delivered(),
+            Reply::Done => self.delivered(),
             _ => self.again(),
         }
     }
 
-    fn failed(mut self: Box<Self>, _: LinkError) {
-        self.again();
+    fn failed(mut self: Box<Self>, error: LinkError) {
+        match error {
+            // It cannot be read there, and so it will not be the next time.
+            LinkError::Refused(Refusal::Malformed) => self.delivered(),
+            _ => self.again(),
+        }
     }
 }

@@ -169,7 +169,7 @@ mod tests {
         let mut out = Vec::new();
         let (external_ip, warning) = (None, None);
         let reply =
-            AnnounceReply { counts: COUNTS, interval: 1800, min_interval: 900, external_ip, peers, compact, warning };
+            AnnounceReply { counts: COUNTS, interval: 1800, min_interval: 900, external_ip, peers, compact, warning, stale: false };
         write_announce(&mut out, &reply);
         out
     }
@@ -287,6 +287,7 @@ mod tests {
         fn trap_35_announces_are_strictly_valid(
             counts in counts(), interval: u32, v6: bool, compact: bool, ip: Option<std::net::IpAddr>,
             warning: Option<String>, peers in prop::collection::vec(any::<[u8; 18]>(), 0..9),
+            stale: false,
         ) {
             let (family, bytes) = match v6 {
                 true => (Family::V6, peers.concat()),
@@ -296,6 +297,7 @@ mod tests {
             let reply = AnnounceReply {
                 counts, interval, min_interval: interval, external_ip: ip, peers: &list, compact,
                 warning: warning.as_deref(),
+                stale: false,
             };
             let mut out = Vec::new();
             write_announce(&mut out, &reply);
