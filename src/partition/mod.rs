@@ -2,6 +2,7 @@
 //! the same.
 
 pub mod digest;
+#[doc(hidden)]
 pub mod faults;
 mod handle;
 pub mod incoming;
@@ -16,6 +17,8 @@ mod replication;
 mod routes;
 pub mod snapshot;
 mod supervisor;
+#[cfg(test)]
+mod testing;
 
 pub use handle::{Overloaded, OwnerHandle, Owners};
 pub use keeper::{

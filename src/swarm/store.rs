@@ -132,6 +132,11 @@ impl<F: AddressFamily> Store<F> {
         Self { hash, ttl, quota, swarms, indexes, totals, sweep }
     }
 
+    /// Lifetime of a peer, in seconds.
+    pub fn ttl(&self) -> u16 {
+        self.ttl
+    }
+
     /// What is held.
     pub fn totals(&self) -> Totals {
         Totals { swarms: self.swarms.len(), ..self.totals }

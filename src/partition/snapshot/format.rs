@@ -4,18 +4,17 @@
 //! file    = magic (8 bytes) · version (u16) · frame…            all numbers little-endian
 //! frame   = length (u32) · CRC-32 of length and payload (u32) · payload
 //! payload = 0 · wall (u64) · node id                            once, the first
-//!         | 1 · wall (u64) · piece…                             any number
+//!         | 1 · wall (u64) · pieces                             any number; see `pieces.rs`
 //!         | 2 · data frames (u64) · records (u64)               once, the last: without it the file is torn
-//! piece   = 4 or 6 · info hash (20) · completed (u32) · count (u32) · record…
-//! record  = stamp (u64) · age in seconds (u16) · key (6 or 18)
 //! ```
 //!
 //! `wall` is milliseconds since the Unix epoch. Each data frame has its own, so that ages go on from the moment when
-//! they were read. A swarm may come in several pieces, and a record more than once: the merge law sorts that out.
+//! they were read.
 
 use std::io::{self, Read};
 
-use crate::swarm::{AddressFamily, Family, InfoHash, Record, Second, Stamp, V4, V6};
+use crate::partition::pieces::{self, Part, Pieces, Saved};
+use crate::swarm::{AddressFamily, Family, InfoHash, V4, V6};
 
 const MAGIC: [u8; 8] = *b"TIDSNAP\n";
 const VERSION: u16 = 1;
@@ -78,57 +77,9 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The payload of a data frame in the making.
-#[derive(Debug)]
-pub struct DataFrame {
-    payload: Vec<u8>,
-    /// Records in it.
-    pub records: usize,
-    /// Swarms or parts of swarms in it.
-    pub pieces: usize,
-}
-
-impl DataFrame {
-    /// An empty frame whose ages are as of `wall`.
-    pub fn new(wall: u64) -> Self {
-        Self { payload: [&[KIND_DATA][..], &wall.to_le_bytes()].concat(), records: 0, pieces: 0 }
-    }
-
-    /// Adds some records of a swarm; `now` is the second of `wall` by the clock of the store.
-    pub fn push<F: AddressFamily>(&mut self, info_hash: &InfoHash, completed: u32, records: &[Record<F>], now: Second) {
-        let out = &mut self.payload;
-        out.reserve(29 + records.len() * (10 + F::FAMILY.stride()));
-        out.push(match F::FAMILY {
-            Family::V4 => 4,
-            Family::V6 => 6,
-        });
-        out.extend_from_slice(&info_hash.0);
-        out.extend_from_slice(&completed.to_le_bytes());
-        out.extend_from_slice(&(records.len() as u32).to_le_bytes());
-        for record in records {
-            out.extend_from_slice(&record.stamp.to_bits().to_le_bytes());
-            out.extend_from_slice(&record.seen.age(now).to_le_bytes());
-            out.extend_from_slice(record.key.as_ref());
-        }
-        self.records += records.len();
-        self.pieces += 1;
-    }
-
-    /// The payload.
-    pub fn payload(&self) -> &[u8] {
-        &self.payload
-    }
-}
-
-/// A record as it was saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saved<F: AddressFamily> {
-    /// See [`Record::stamp`].
-    pub stamp: Stamp,
-    /// Its age in seconds when its frame was made.
-    pub age: u16,
-    /// See [`Record::key`].
-    pub key: F::Key,
+/// The payload of a data frame in the making, whose ages are as of `wall`.
+pub fn data_frame(wall: u64) -> Pieces {
+    Pieces::after([&[KIND_DATA][..], &wall.to_le_bytes()].concat())
 }
 
 /// Some records of a swarm.
@@ -140,6 +91,12 @@ pub struct Piece<F: AddressFamily> {
     pub completed: u32,
     /// The records.
     pub records: Vec<Saved<F>>,
+}
+
+impl<F: AddressFamily> From<Part<'_>> for Piece<F> {
+    fn from(part: Part<'_>) -> Self {
+        Self { info_hash: part.info_hash, completed: part.completed, records: part.records().collect() }
+    }
 }
 
 /// A piece of either family.
@@ -230,11 +187,11 @@ impl<R: Read> Frames<R> {
             [KIND_DATA] => {
                 let wall = u64::from_le_bytes(rest.take()?);
                 let mut pieces = Vec::new();
-                while !rest.0.is_empty() {
-                    let piece = match rest.take::<1>()? {
-                        [4] => AnyPiece::V4(rest.piece()?),
-                        [6] => AnyPiece::V6(rest.piece()?),
-                        _ => return Err(Fault::Malformed),
+                for part in pieces::parts(rest.0) {
+                    let part = part.map_err(|pieces::Malformed| Fault::Malformed)?;
+                    let piece = match part.family {
+                        Family::V4 => AnyPiece::V4(part.into()),
+                        Family::V6 => AnyPiece::V6(part.into()),
                     };
                     self.records += piece.records() as u64;
                     pieces.push(piece);
@@ -286,28 +243,10 @@ fn payload(source: &mut impl Read) -> Result<Vec<u8>, Fault> {
 /// What is left of a payload.
 struct Rest<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl Rest<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Fault::Malformed)?;
         self.0 = rest;
         Ok(*taken)
-    }
-
-    fn piece<F: AddressFamily>(&mut self) -> Result<Piece<F>, Fault> {
-        let info_hash = InfoHash(self.take()?);
-        let completed = u32::from_le_bytes(self.take()?);
-        let count = u32::from_le_bytes(self.take()?) as usize;
-        let stride = 10 + F::FAMILY.stride();
-        let bytes = count.checked_mul(stride).and_then(|length| self.0.split_at_checked(length));
-        let (bytes, rest) = bytes.ok_or(Fault::Malformed)?;
-        self.0 = rest;
-        let records = bytes.chunks_exact(stride).map(|bytes| {
-            let mut record = Rest(bytes);
-            let stamp = Stamp::from_bits(u64::from_le_bytes(record.take()?));
-            let age = u16::from_le_bytes(record.take()?);
-            let key = F::key_from(record.0).ok_or(Fault::Malformed)?;
-            Ok(Saved { stamp, age, key })
-        });
-        Ok(Piece { info_hash, completed, records: records.collect::<Result<_, Fault>>()? })
     }
 }

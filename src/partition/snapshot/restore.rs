@@ -2,10 +2,12 @@
 
 use std::io::Read;
 
-use super::format::{AnyPiece, Fault, Frames, Piece, Saved};
+use super::format::{AnyPiece, Fault, Frames, Piece};
 use crate::clock::Now;
 use crate::partition::Partitions;
-use crate::swarm::{AddressFamily, HlcTime, Record, Second, Stamp, Store};
+use crate::partition::merge::{Held, Taken, merge_copy};
+use crate::partition::pieces::Saved;
+use crate::swarm::AddressFamily;
 
 /// Records that one visit merges, at the most, as an owner may be serving.
 pub const BATCH: usize = 2_048;
@@ -89,45 +91,16 @@ fn aged<F: AddressFamily>(
 
 /// Merges pieces into the partitions that hold them.
 pub fn merge(pieces: &[AnyPiece], partitions: &mut Partitions, now: Now) -> Restored {
-    let mut restored = Restored::default();
+    let mut taken = Taken::default();
     for piece in pieces {
         match piece {
-            AnyPiece::V4(piece) => merge_piece(piece, partitions, |it| &mut it.v4, now, &mut restored),
-            AnyPiece::V6(piece) => merge_piece(piece, partitions, |it| &mut it.v6, now, &mut restored),
+            AnyPiece::V4(piece) => merge_piece(piece, partitions, now, &mut taken),
+            AnyPiece::V6(piece) => merge_piece(piece, partitions, now, &mut taken),
         }
     }
-    restored
+    Restored { kept: taken.kept, expired: taken.expired, refused: taken.refused }
 }
 
-fn merge_piece<F: AddressFamily>(
-    Piece { info_hash, completed, records }: &Piece<F>,
-    partitions: &mut Partitions,
-    store: impl Fn(&mut Partitions) -> &mut Store<F>,
-    now: Now,
-    restored: &mut Restored,
-) {
-    let second = Second::new(now.uptime.as_secs());
-    for Saved { stamp, age, key } in records {
-        let stamp = believable(*stamp, *age, partitions, now);
-        let record = Record { stamp, seen: second.minus(*age), key: *key };
-        let count = if store(partitions).merge(*info_hash, record, second).kept {
-            &mut restored.kept
-        } else {
-            &mut restored.refused
-        };
-        *count += 1;
-    }
-    store(partitions).merge_completed(info_hash, *completed);
-}
-
-/// The stamp, or, if it lies so far in the future that no clock may follow it, one as old as the record by our clock.
-///
-/// That happens when the clock was wrong when the snapshot was made, or is now. The record is still the last word of
-/// its peer, so it is kept; but with its old stamp it would win over all that the peer says until that future has come.
-fn believable(stamp: Stamp, age: u16, partitions: &mut Partitions, now: Now) -> Stamp {
-    if partitions.observe(stamp.time(), now).is_ok() {
-        return stamp;
-    }
-    let made = now.wall_millis.saturating_sub(u64::from(age) * 1_000);
-    Stamp::new(HlcTime::from_millis(made), stamp.role(), stamp.counted())
+fn merge_piece<F: Held>(piece: &Piece<F>, partitions: &mut Partitions, now: Now, taken: &mut Taken) {
+    merge_copy(&piece.info_hash, piece.completed, piece.records.iter().copied(), 0, partitions, now, taken);
 }

@@ -205,8 +205,8 @@ impl Service {
             walk = walked;
             let Step { frame, done } = step;
             if frame.pieces > 0 {
-                put(&format::frame_head(frame.payload()))?;
-                put(frame.payload())?;
+                put(&format::frame_head(frame.bytes()))?;
+                put(frame.bytes())?;
                 frames += 1;
                 records += frame.records as u64;
                 pace.done += (frame.pieces + frame.records) as u64;

@@ -71,8 +71,8 @@ impl Tracker {
         loop {
             let step = walk.step(&self.partitions, self.now, budget);
             assert!(step.frame.records <= MAX_STEP);
-            file.extend_from_slice(&format::frame_head(step.frame.payload()));
-            file.extend_from_slice(step.frame.payload());
+            file.extend_from_slice(&format::frame_head(step.frame.bytes()));
+            file.extend_from_slice(step.frame.bytes());
             frames += 1;
             records += step.frame.records as u64;
             if step.done {

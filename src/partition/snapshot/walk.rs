@@ -1,8 +1,9 @@
 //! How an owner is copied while it serves: step by step, each within a visit of its own.
 
-use super::format::DataFrame;
+use super::format::data_frame;
 use crate::clock::Now;
 use crate::partition::Partitions;
+use crate::partition::pieces::Pieces;
 use crate::swarm::{AddressFamily, InfoHash, Second, Store};
 
 /// Records that one step copies, at the most: 256 KiB of IPv4 peers or 448 KiB of IPv6 peers.
@@ -35,7 +36,7 @@ struct Pass {
 #[derive(Debug)]
 pub struct Step {
     /// The records.
-    pub frame: DataFrame,
+    pub frame: Pieces,
     /// Whether this was the last.
     pub done: bool,
 }
@@ -49,7 +50,7 @@ impl Walk {
 
     /// Copies about `budget` swarms and records, at most [`MAX_STEP`] records.
     pub fn step(&mut self, partitions: &Partitions, now: Now, budget: usize) -> Step {
-        let (mut frame, second) = (DataFrame::new(now.wall_millis), Second::new(now.uptime.as_secs()));
+        let (mut frame, second) = (data_frame(now.wall_millis), Second::new(now.uptime.as_secs()));
         let budget = budget.min(MAX_STEP);
         let done = self.v4.step(&partitions.v4, second, budget, &mut frame)
             && self.v6.step(&partitions.v6, second, budget, &mut frame);
@@ -59,7 +60,7 @@ impl Walk {
 
 impl Pass {
     /// Returns true at the end.
-    fn step<F: AddressFamily>(&mut self, store: &Store<F>, now: Second, budget: usize, frame: &mut DataFrame) -> bool {
+    fn step<F: AddressFamily>(&mut self, store: &Store<F>, now: Second, budget: usize, frame: &mut Pieces) -> bool {
         self.left = self.left.min(store.len());
         while let Some(at) = self.left.checked_sub(1)
             && let Some((info_hash, counts, records)) = store.swarm(at)

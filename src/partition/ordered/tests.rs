@@ -1,0 +1,41 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn info_hash() -> impl Strategy<Value = InfoHash> {
+    any::<[u8; 20]>().prop_map(InfoHash)
+}
+
+proptest! {
+    #[test]
+    fn a_cursor_survives_its_bytes(v6: bool, info_hash in info_hash(), from: u32, completed: u32) {
+        let family = if v6 { Family::V6 } else { Family::V4 };
+        for at in [At::Start, At::After(info_hash), At::Inside { info_hash, from, completed }] {
+            let place = Place { family, at };
+            prop_assert_eq!(Place::from_bytes(&place.to_bytes()), Some(place));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_cursor_or_refused(bytes in prop::collection::vec(prop_oneof![Just(6u8), Just(18), any::<u8>()], 0..40)) {
+        if let Some(place) = Place::from_bytes(&bytes) {
+            prop_assert!(bytes.is_empty() || place.to_bytes() == bytes);
+        }
+    }
+
+    #[test]
+    fn stretches_cover_the_wanted_buckets_and_nothing_else(buckets: u64, width in 1u64..1 << 34) {
+        let width = width.max(1 << 22);
+        let (mut next, mut covered) = (Some(0), 0u64);
+        while let Some(from) = next && let Some(stretch) = stretch(buckets, from, width) {
+            prop_assert!(*stretch.start() >= from && !stretch.is_empty());
+            prop_assert!(u64::from(stretch.end() - stretch.start()) < width);
+            for bucket in stretch.start() >> BUCKET_SHIFT..=stretch.end() >> BUCKET_SHIFT {
+                prop_assert!(buckets >> bucket & 1 == 1);
+            }
+            covered += u64::from(stretch.end() - stretch.start()) + 1;
+            next = stretch.end().checked_add(1);
+        }
+        prop_assert_eq!(covered, u64::from(buckets.count_ones()) << BUCKET_SHIFT);
+    }
+}
