@@ -59,6 +59,7 @@ fn http(c: &mut Criterion) {
             peers: &peers,
             compact,
             warning: None,
+            stale: false,
         };
         let mut out = Vec::with_capacity(4096);
         group.bench_function(name, |b| {

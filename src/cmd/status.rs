@@ -84,10 +84,13 @@ impl Args {
 }
 
 fn ask(ops: &str, method: Method, path: &'static str) -> Result<Bytes, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     let answer = runtime.block_on(async { timeout(DEADLINE, request(ops, method, path)).await });
     let unreachable = |error: anyhow::Error| {
-        Failure::Settings(error.context(format!("the node at {ops} does not answer: is it up, and is this its ops.listen?")))
+        Failure::Settings(
+            error.context(format!("the node at {ops} does not answer: is it up, and is this its ops.listen?")),
+        )
     };
     answer.map_err(|_| unreachable(anyhow!("no answer within {DEADLINE:?}")))?.map_err(unreachable)
 }
@@ -99,7 +102,8 @@ async fn request(ops: &str, method: Method, path: &'static str) -> anyhow::Resul
     let request = Request::builder().method(method).uri(path).header("host", ops).body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
+    let body =
+        Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
     connection.abort();
     if status != StatusCode::OK {
         return Err(anyhow!("{status}: {}", String::from_utf8_lossy(&body).trim()));
@@ -142,7 +146,8 @@ fn table(status: &Value) -> String {
         out += cells.collect::<Vec<_>>().join("  ").trim_end();
         out.push('\n');
     }
-    let (held, placed, partitions) = (number(&status["held"]), number(&status["placed"]), number(&status["partitions"]));
+    let (held, placed, partitions) =
+        (number(&status["held"]), number(&status["placed"]), number(&status["partitions"]));
     out += &format!(
         "\n{partitions} partitions, placement {}; {} under-replicated in {}.\n",
         text(&status["fingerprint"]),
@@ -152,7 +157,11 @@ fn table(status: &Value) -> String {
     out += &format!("{} holds {held} of {placed}  {}\n", text(&status["node"]), bar(held.min(placed), placed));
     for transfer in status["transfers"].as_array().into_iter().flatten() {
         let seconds = transfer["seconds"].as_f64().unwrap_or(0.0);
-        out += &format!("  partition {} from {} for {seconds:.1} s\n", number(&transfer["partition"]), text(&transfer["from"]));
+        out += &format!(
+            "  partition {} from {} for {seconds:.1} s\n",
+            number(&transfer["partition"]),
+            text(&transfer["from"])
+        );
     }
     if status["leaving"] == true {
         out += "It is leaving.\n";
@@ -161,8 +170,10 @@ fn table(status: &Value) -> String {
 }
 
 fn bar(done: u64, all: u64) -> String {
-    let full = if all == 0 { BAR } else { (done * BAR as u64 / all) as usize };
-    format!("[{}{}] {}%", "#".repeat(full), ".".repeat(BAR - full), if all == 0 { 100 } else { done * 100 / all })
+    // Of nothing all is there.
+    let percent = (done * 100).checked_div(all).unwrap_or(100);
+    let full = percent as usize * BAR / 100;
+    format!("[{}{}] {percent}%", "#".repeat(full), ".".repeat(BAR - full))
 }
 
 #[cfg(test)]
@@ -183,7 +194,14 @@ mod tests {
             ],
         });
         let shown = table(&status);
-        for part in ["eu-2  eu      down", "2.0 s", "2.00 KiB", "3 under-replicated in eu", "[############............] 50%", "partition 7 from eu-2 for 1.2 s"] {
+        for part in [
+            "eu-2  eu      down",
+            "2.0 s",
+            "2.00 KiB",
+            "3 under-replicated in eu",
+            "[############............] 50%",
+            "partition 7 from eu-2 for 1.2 s",
+        ] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
         assert!(!is_well(&status));

@@ -41,7 +41,9 @@ pub enum ClusterError {
     #[error(transparent)]
     Keys(#[from] KeyDirError),
     /// The name that others reach it by is not known.
-    #[error("cannot look up cluster.advertise ({name}): {error}; use a name that this host can resolve, or an IP address")]
+    #[error(
+        "cannot look up cluster.advertise ({name}): {error}; use a name that this host can resolve, or an IP address"
+    )]
     Advertise {
         /// The name.
         name: String,
@@ -93,7 +95,10 @@ impl Identity {
                 let found = (name.as_str(), 0).to_socket_addrs().map_err(failed)?;
                 // Of the family that is listened on.
                 let found = found.map(|addr| addr.ip()).find(|ip| ip.is_ipv4() == gossip.is_ipv4());
-                Some(found.ok_or_else(|| failed(io::Error::other("it has no address of the family of cluster.gossip")))?)
+                Some(
+                    found
+                        .ok_or_else(|| failed(io::Error::other("it has no address of the family of cluster.gossip")))?,
+                )
             }
         };
         let reached = |addr: SocketAddr| SocketAddr::new(advertised.unwrap_or(addr.ip()), addr.port());

@@ -246,7 +246,9 @@ impl State {
         let waits = self.common.replication.as_ref().is_some_and(|replication| replication.waits());
         for (request, random) in announces.iter().zip(&randoms) {
             if !waits && !request.answered {
-                writer.reply(request.socket, &request.to, |out| drop(self.answer_one(request, now, *random, out)));
+                writer.reply(request.socket, &request.to, |out| {
+                    self.answer_one(request, now, *random, out);
+                });
                 continue;
             }
             let mut out = Vec::new();

@@ -133,7 +133,9 @@ impl Flight {
         let now = self.cluster.clock.now().uptime;
         let mut writer = self.outbox.writer();
         for reply in routed::replies(bytes).map_while(Result::ok) {
-            let Some(request) = self.announces.get_mut(usize::from(reply.index)).and_then(Option::take) else { continue };
+            let Some(request) = self.announces.get_mut(usize::from(reply.index)).and_then(Option::take) else {
+                continue;
+            };
             let interval = jittered(self.cluster.interval, rand::random());
             writer.reply(request.socket, &request.to, |out| {
                 udp::write_announce(out, request.transaction_id, interval, &reply.counts);

@@ -45,7 +45,8 @@ impl Router {
         // A swarm that moved during the walk was seen twice.
         info_hashes.dedup();
         for info_hashes in info_hashes.chunks(BATCH) {
-            let hashes: Vec<_> = info_hashes.iter().map(|info_hash| (self.owners.hash(info_hash), *info_hash)).collect();
+            let hashes: Vec<_> =
+                info_hashes.iter().map(|info_hash| (self.owners.hash(info_hash), *info_hash)).collect();
             let counts = self.scrape_here(family, &hashes).await?;
             let swarms = info_hashes.iter().copied().zip(counts);
             // A swarm of tombstones alone is none to anybody else.

@@ -23,7 +23,8 @@ impl Router {
     pub async fn scrape(&self, family: Family, info_hashes: &[InfoHash]) -> Result<Vec<Counts>, Unavailable> {
         let mut counts = vec![Counts::default(); info_hashes.len()];
         let hashes = info_hashes.iter().enumerate();
-        let mut wanted: Vec<Wanted> = hashes.map(|(at, info_hash)| (at, self.owners.hash(info_hash), *info_hash)).collect();
+        let mut wanted: Vec<Wanted> =
+            hashes.map(|(at, info_hash)| (at, self.owners.hash(info_hash), *info_hash)).collect();
         if let Some(cluster) = &self.cluster {
             wanted = self.scrape_others(cluster, family, wanted, &mut counts).await;
         }

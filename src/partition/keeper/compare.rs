@@ -86,11 +86,13 @@ impl Comparisons {
             let partition = held.iter().find(|at| *at >= self.next.0).or_else(|| held.iter().next());
             let Some(partition) = partition else { break };
             self.next.0 = partition.wrapping_add(1);
-            let near: Vec<u16> = table.in_region(partition).iter().copied().filter(|node| *node != table.me()).collect();
+            let near: Vec<u16> =
+                table.in_region(partition).iter().copied().filter(|node| *node != table.me()).collect();
             let far: Vec<u16> = table.candidates(partition)[table.in_region(partition).len()..].to_vec();
             // The owner speaks for its region abroad.
             let owner = table.in_region(partition).first() == Some(&table.me());
-            let among = if owner && !far.is_empty() && (near.is_empty() || random() % 2 == 0) { far } else { near };
+            let among =
+                if owner && !far.is_empty() && (near.is_empty() || random().is_multiple_of(2)) { far } else { near };
             let chosen = among.get(random() as usize % among.len().max(1)).copied();
             let peer = chosen.and_then(|node| routes.peer(node)).filter(|peer| peer.link.is_routable());
             if let Some(peer) = peer

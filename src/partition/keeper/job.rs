@@ -116,9 +116,9 @@ impl Target for Local {
     }
 
     async fn merge(&self, pieces: Vec<u8>, waited: u32) -> Result<Taken, PullError> {
-        let merged = self.owners.visit(self.partition, move |partitions, now| {
-            merge::merge_chunk(&pieces, waited, partitions, now)
-        });
+        let merged = self
+            .owners
+            .visit(self.partition, move |partitions, now| merge::merge_chunk(&pieces, waited, partitions, now));
         merged.await.ok_or(PullError::Overloaded)?.map_err(|_| PullError::Malformed)
     }
 

@@ -259,9 +259,12 @@ impl State {
             }
             // Another one at each try: the first may be the one that does not answer.
             let tries = self.retries.get(&partition).map_or(0, |(tries, _)| *tries as usize);
-            let reachable: Vec<_> =
-                holders.filter_map(|node| routes.peer(*node).filter(|peer| peer.link.is_routable()).map(|peer| (*node, peer))).collect();
-            let Some(&(node, peer)) = reachable.get(tries.checked_rem(reachable.len()).unwrap_or_default()) else { continue };
+            let reachable: Vec<_> = holders
+                .filter_map(|node| routes.peer(*node).filter(|peer| peer.link.is_routable()).map(|peer| (*node, peer)))
+                .collect();
+            let Some(&(node, peer)) = reachable.get(tries.checked_rem(reachable.len()).unwrap_or_default()) else {
+                continue;
+            };
             let from = table.nodes()[usize::from(node)].id.clone();
             self.dropping.remove(&partition);
             self.pulls.insert(partition, (now, from));
@@ -269,13 +272,7 @@ impl State {
         }
     }
 
-    fn start_pull(
-        &self,
-        myself: &ActorRef<KeeperMessage>,
-        partition: u16,
-        handoff: bool,
-        link: Arc<Link>,
-    ) {
+    fn start_pull(&self, myself: &ActorRef<KeeperMessage>, partition: u16, handoff: bool, link: Arc<Link>) {
         let (myself, arguments) = (myself.clone(), &self.arguments);
         let job = job::Job {
             partition,
@@ -363,7 +360,8 @@ impl State {
 
     /// Tells whoever waits for it that this node may go.
     fn leave(&mut self) {
-        let (now, delivered) = (self.now(), self.view.peers().all(|peer| peer.queue.is_empty() || !peer.link.is_routable()));
+        let (now, delivered) =
+            (self.now(), self.view.peers().all(|peer| peer.queue.is_empty() || !peer.link.is_routable()));
         let (held, told) = (self.held.is_empty(), self.held == self.told);
         let Some(leaving) = &mut self.leaving else { return };
         if !(held && told && delivered) {

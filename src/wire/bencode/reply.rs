@@ -168,8 +168,16 @@ mod tests {
     fn announce(peers: &PeerList, compact: bool) -> Vec<u8> {
         let mut out = Vec::new();
         let (external_ip, warning) = (None, None);
-        let reply =
-            AnnounceReply { counts: COUNTS, interval: 1800, min_interval: 900, external_ip, peers, compact, warning, stale: false };
+        let reply = AnnounceReply {
+            counts: COUNTS,
+            interval: 1800,
+            min_interval: 900,
+            external_ip,
+            peers,
+            compact,
+            warning,
+            stale: false,
+        };
         write_announce(&mut out, &reply);
         out
     }
@@ -224,6 +232,7 @@ mod tests {
                     peers: &peers,
                     compact,
                     warning,
+                    stale: false,
                 },
             );
             let value = parse(&out).unwrap();
@@ -287,7 +296,6 @@ mod tests {
         fn trap_35_announces_are_strictly_valid(
             counts in counts(), interval: u32, v6: bool, compact: bool, ip: Option<std::net::IpAddr>,
             warning: Option<String>, peers in prop::collection::vec(any::<[u8; 18]>(), 0..9),
-            stale: false,
         ) {
             let (family, bytes) = match v6 {
                 true => (Family::V6, peers.concat()),
