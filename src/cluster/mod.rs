@@ -25,4 +25,4 @@ pub use member::{Member, Members, NodeId, PartitionSet, PartitionSetError, Regio
 pub use membership::{Membership, MembershipConfig};
 pub use placement::Placement;
 pub use ring::{Ring, RingMember, RingMembers};
-pub use table::RoutingTable;
+pub use table::{RoutingTable, TableNode};
