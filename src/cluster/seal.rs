@@ -44,7 +44,9 @@ pub enum OpenError {
     #[error("it is no sealed datagram of this version")]
     Malformed,
     /// None of our keys opens it.
-    #[error("it was sealed with another key or for another cluster: compare gossip.keys and cluster.name of both nodes")]
+    #[error(
+        "it was sealed with another key or for another cluster: compare gossip.keys and cluster.name of both nodes"
+    )]
     BadKeyOrCluster,
     /// It was sealed too long ago, or too far in the future.
     #[error("its clock and ours are {difference_secs} s apart: set the clocks of both nodes")]

@@ -1,6 +1,7 @@
 //! The subcommands, one file each: its arguments and their `run`.
 
 pub mod config;
+pub mod keys;
 pub mod load;
 pub mod serve;
 
@@ -25,6 +26,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Config(config::Args),
+    Keys(keys::Args),
     Load(load::Args),
 }
 
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         None => cli.serve.run(),
         Some(Command::Serve(args)) => args.run(),
         Some(Command::Config(args)) => args.run(),
+        Some(Command::Keys(args)) => args.run(),
         Some(Command::Load(args)) => args.run(),
     };
     match done {

@@ -138,7 +138,7 @@ impl Node {
         let router = Router::new(owners.clone());
         let udp = Arc::new(UdpContext {
             router: router.clone(),
-            connection_ids: ConnectionIds::new(&[secret.connection_ids]),
+            connection_ids: ConnectionIds::new(&secret.connection_ids),
             access_list: access_list.clone(),
             external: External { ipv4: settings.announce.external_ipv4, ipv6: settings.announce.external_ipv6 },
             default_peers: settings.announce.default_peers,

@@ -63,11 +63,7 @@ pub(super) fn heard(chitchat: &Chitchat) -> Vec<Heard> {
     let others = chitchat.node_states().iter().filter(|(id, _)| *id != chitchat.self_chitchat_id());
     others
         .map(|(id, state)| Heard {
-            start: Start {
-                id: id.node_id.clone(),
-                generation: id.generation_id,
-                gossip: id.gossip_advertise_addr,
-            },
+            start: Start { id: id.node_id.clone(), generation: id.generation_id, gossip: id.gossip_advertise_addr },
             alive: live.contains(id),
             heartbeat: state.heartbeat().into(),
             said: Advertised::read(&id.node_id, |key| state.get(key)),

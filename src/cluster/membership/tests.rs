@@ -161,7 +161,8 @@ async fn a_second_node_of_the_same_name_is_told_to_stop_and_the_first_is_not() {
     assert_eq!(*young.conflict().borrow(), Some(expected));
     assert_eq!(*old.conflict().borrow(), None);
     drop(young);
-    let back = || other.members().borrow().get(&"a".into()).is_some_and(|a| a.alive && a.incarnation == first.me.incarnation);
+    let back =
+        || other.members().borrow().get(&"a".into()).is_some_and(|a| a.alive && a.incarnation == first.me.incarnation);
     until(5, "the first is the one that counts again", back).await;
 }
 

@@ -57,9 +57,7 @@ impl Worker {
         let (view, generation) = (View::new(config.me.clone(), config.advertise), config.me.incarnation);
         let guard = StallGuard::new(period(&config), Duration::ZERO);
         let (restarts, peers, started) = (VecDeque::new(), Vec::new(), Instant::now());
-        Self {
-            config, transport, clock, shared, members, conflict, view, guard, started, generation, restarts, peers
-        }
+        Self { config, transport, clock, shared, members, conflict, view, guard, started, generation, restarts, peers }
     }
 
     /// Runs until `stop` turns true, or until gossip fails for good.

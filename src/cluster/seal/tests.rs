@@ -85,7 +85,8 @@ fn each_changed_bit_and_each_cut_is_noticed() {
 #[test]
 fn what_was_sealed_at_another_time_is_refused() {
     let keys = Arc::new(ArcSwap::from_pointee(ring(&[1])));
-    for (wall, taken) in [(WALL, true), (WALL - 600_000, true), (WALL + 600_000, true), (WALL - 601_000, false), (0, false)]
+    for (wall, taken) in
+        [(WALL, true), (WALL - 600_000, true), (WALL + 600_000, true), (WALL - 601_000, false), (0, false)]
     {
         let datagram = Seal::new("c", keys.clone(), at(wall)).seal(b"x").unwrap();
         let opened = seal("c", &[1]).open(&datagram, from());
