@@ -26,13 +26,16 @@ use rotate::{Step, What};
 ///
 /// Whoever has ca.key can make nodes: it never leaves DIR.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
 Examples:
   tidings keys init ~/tracker-keys --node eu-1 eu-2 us-1
   tidings keys add ~/tracker-keys --node us-2
   tidings keys rotate ~/tracker-keys gossip
 
-Then copy ~/tracker-keys/eu-1 to the node eu-1, name its place there in cluster.keys, and so on for each node.")]
+Then copy ~/tracker-keys/eu-1 to the node eu-1, name its place there in cluster.keys, and so on for each node."
+)]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -68,7 +71,7 @@ done. After `use`, wait three minutes with `drop` for clients that still have a 
 struct Rotate {
     /// Where the keys of the whole cluster are kept
     dir: PathBuf,
-    /// The key that seals gossip (in gossip.keys), or the one that makes connection ids (in secret)
+    /// The key to replace
     what: What,
     /// The step, when it should not be the next one
     #[arg(long)]

@@ -10,7 +10,9 @@ use crate::cluster::keys::{GOSSIP_KEYS, SECRET};
 /// What is rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum What {
+    /// The key that seals gossip, in gossip.keys
     Gossip,
+    /// The key that makes connection ids of UDP, in secret; the placement key stays
     Cookie,
 }
 
