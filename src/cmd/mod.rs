@@ -1,6 +1,7 @@
 //! The subcommands, one file each: its arguments and their `run`.
 
 pub mod config;
+pub mod keys;
 pub mod load;
 pub mod serve;
 pub mod status;
@@ -28,6 +29,7 @@ enum Command {
     Config(config::Args),
     Status(status::Args),
     Leave(status::LeaveArgs),
+    Keys(keys::Args),
     Load(load::Args),
 }
 
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Some(Command::Config(args)) => args.run(),
         Some(Command::Status(args)) => args.run(),
         Some(Command::Leave(args)) => args.run(),
+        Some(Command::Keys(args)) => args.run(),
         Some(Command::Load(args)) => args.run(),
     };
     match done {

@@ -152,7 +152,7 @@ impl Node {
         let router = Router::new(owners.clone(), routes.as_ref().map(|routes| route_by(&settings, routes, &clock)));
         let udp = Arc::new(UdpContext {
             router: router.clone(),
-            connection_ids: ConnectionIds::new(&[secret.connection_ids]),
+            connection_ids: ConnectionIds::new(&secret.connection_ids),
             access_list: access_list.clone(),
             external: External { ipv4: settings.announce.external_ipv4, ipv6: settings.announce.external_ipv6 },
             default_peers: settings.announce.default_peers,

@@ -7,13 +7,20 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 
-/// Two keys of 16 secret bytes.
+/// The most keys for connection ids: each more makes an id easier to guess.
+const MAX_COOKIE_KEYS: usize = 16;
+
+/// Keys of 16 secret bytes.
+///
+/// The file holds 64 hexadecimal digits on its first line: 32 for placement, which stay as long as the cluster, and 32 for
+/// the key that makes connection ids. Each further line holds 32 digits, another key whose ids are still accepted, so that
+/// this key can be rotated. What follows a `#` does not count.
 #[derive(Clone)]
 pub struct Secret {
     /// Places info hashes into partitions.
     pub placement: [u8; 16],
-    /// Makes connection ids.
-    pub connection_ids: [u8; 16],
+    /// The first one makes connection ids, all are accepted. Never empty.
+    pub connection_ids: Vec<[u8; 16]>,
 }
 
 /// Why a secret file cannot be used.
@@ -36,7 +43,10 @@ pub enum SecretError {
         error: io::Error,
     },
     /// It holds something else.
-    #[error("{} is no secret: it must hold 64 hexadecimal digits", path.display())]
+    #[error(
+        "{} is no secret: it must hold a line of 64 hexadecimal digits, and at most 15 more lines of 32",
+        path.display()
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -67,17 +77,29 @@ impl Secret {
 
     fn read(path: &Path) -> Result<Self, SecretError> {
         let text = fs::read(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
+        Self::parse(&text).ok_or_else(|| SecretError::Malformed { path: path.to_owned() })
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let without_comment = |line: &'_ [u8]| line.iter().position(|byte| *byte == b'#').unwrap_or(line.len());
+        let lines = text.split(|byte| *byte == b'\n').map(|line| line[..without_comment(line)].trim_ascii());
+        let mut lines = lines.filter(|line| !line.is_empty());
         let mut bytes = [0; 32];
-        hex::decode_to_slice(text.trim_ascii(), &mut bytes)
-            .map_err(|_| SecretError::Malformed { path: path.to_owned() })?;
-        Ok(Self::from_bytes(bytes))
+        hex::decode_to_slice(lines.next()?, &mut bytes).ok()?;
+        let mut secret = Self::from_bytes(bytes);
+        for line in lines {
+            let mut key = [0; 16];
+            hex::decode_to_slice(line, &mut key).ok()?;
+            secret.connection_ids.push(key);
+        }
+        (secret.connection_ids.len() <= MAX_COOKIE_KEYS).then_some(secret)
     }
 
     fn from_bytes(bytes: [u8; 32]) -> Self {
-        let mut secret = Self { placement: [0; 16], connection_ids: [0; 16] };
-        secret.placement.copy_from_slice(&bytes[..16]);
-        secret.connection_ids.copy_from_slice(&bytes[16..]);
-        secret
+        let (mut placement, mut connection_ids) = ([0; 16], [0; 16]);
+        placement.copy_from_slice(&bytes[..16]);
+        connection_ids.copy_from_slice(&bytes[16..]);
+        Self { placement, connection_ids: vec![connection_ids] }
     }
 }
 
@@ -101,7 +123,7 @@ mod tests {
         let second = Secret::load(&settings).unwrap();
         assert_eq!(first.placement, second.placement);
         assert_eq!(first.connection_ids, second.connection_ids);
-        assert_ne!(first.placement, first.connection_ids);
+        assert_ne!(first.placement, first.connection_ids[0]);
     }
 
     #[test]
@@ -111,9 +133,24 @@ mod tests {
         let mut settings = Settings::default();
         settings.cluster.secret_file = Some(path.clone());
         assert!(matches!(Secret::load(&settings), Err(SecretError::Read { .. })));
-        for text in ["", "00", &"0".repeat(63), &"x".repeat(64)] {
+        let (secret, key) = ("0".repeat(64), format!("\n{}", "1".repeat(32)));
+        let more = [format!("{secret}\n00"), format!("{secret}\n{secret}"), format!("{secret}{}", key.repeat(16))];
+        for text in ["", "00", &"0".repeat(63), &"x".repeat(64), "# only this", &key]
+            .into_iter()
+            .chain(more.each_ref().map(String::as_str))
+        {
             fs::write(&path, text).unwrap();
             assert!(matches!(Secret::load(&settings), Err(SecretError::Malformed { .. })), "{text:?}");
         }
+    }
+
+    #[test]
+    fn further_lines_are_keys_that_are_accepted() {
+        let [placement, old, new] = ["aa", "01", "02"].map(|byte| byte.repeat(16));
+        let secret =
+            Secret::parse(format!("{placement}{new}\n{old} # until May\r\n\n# step: use\n").as_bytes()).unwrap();
+        assert_eq!((secret.placement, secret.connection_ids), ([0xaa; 16], vec![[2; 16], [1; 16]]));
+        let full = format!("{placement}{new}{}", format!("\n{old}").repeat(MAX_COOKIE_KEYS - 1));
+        assert_eq!(Secret::parse(full.as_bytes()).unwrap().connection_ids.len(), MAX_COOKIE_KEYS);
     }
 }

@@ -1,0 +1,163 @@
+//! `tidings keys`: makes the keys of a cluster's nodes, and rotates those that they share.
+
+mod authority;
+mod files;
+mod rotate;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{Failure, print};
+use crate::cluster::NodeId;
+use crate::cluster::keys::KeyDirError;
+use files::Shared;
+use rotate::{Step, What};
+
+/// Make the keys of a cluster's nodes, and rotate those that the nodes share
+///
+/// DIR is a directory on a safe machine that is not a node. It holds ca.pem and ca.key, the cluster's own certificate
+/// authority, and a directory for each node, which is copied to that node:
+///
+///   ca.pem               the authority's certificate
+///   node.pem, node.key   the node's certificate and its private key
+///   gossip.keys          the keys that seal gossip, the same on all nodes
+///   secret               the keys of placement and connection ids, the same on all nodes
+///
+/// Whoever has ca.key can make nodes: it never leaves DIR.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  tidings keys init ~/tracker-keys --node eu-1 eu-2 us-1
+  tidings keys add ~/tracker-keys --node us-2
+  tidings keys rotate ~/tracker-keys gossip
+
+Then copy ~/tracker-keys/eu-1 to the node eu-1, name its place there in cluster.keys, and so on for each node."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make an authority, new shared keys, and a directory for each node
+    Init(Nodes),
+    /// Make directories for further nodes of a cluster that `init` has made
+    Add(Nodes),
+    /// Replace a key that all nodes share, one step at a time, while the cluster runs
+    Rotate(Rotate),
+}
+
+#[derive(Debug, clap::Args)]
+struct Nodes {
+    /// Where the keys of the whole cluster are kept
+    dir: PathBuf,
+    /// The nodes, by their node.id
+    #[arg(long = "node", value_name = "ID", required = true, num_args = 1..)]
+    nodes: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Three steps, each followed by copying the changed file to all nodes and sending each of them SIGHUP:
+  add    a new key is accepted, but not used yet
+  use    the new key is used, the old one still accepted
+  drop   the old key is no longer accepted
+No step takes effect before the last one has reached every node, so nothing is interrupted. Without --step the next one is
+done. After `use`, wait three minutes with `drop` for clients that still have a connection id made with the old key.")]
+struct Rotate {
+    /// Where the keys of the whole cluster are kept
+    dir: PathBuf,
+    /// The key to replace
+    what: What,
+    /// The step, when it should not be the next one
+    #[arg(long)]
+    step: Option<Step>,
+}
+
+/// Why keys cannot be made or rotated.
+#[derive(Debug, thiserror::Error)]
+enum KeysError {
+    /// The command line or the directory has to be changed.
+    #[error("{0}")]
+    Usage(String),
+    /// The system refuses.
+    #[error("cannot {what} {}: {error}", path.display())]
+    System { what: &'static str, path: PathBuf, error: std::io::Error },
+    /// A certificate cannot be made.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// What was made cannot be used.
+    #[error(transparent)]
+    Made(#[from] KeyDirError),
+}
+
+impl From<KeysError> for Failure {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Usage(_) | KeysError::Made(_) => Self::Settings(error.into()),
+            KeysError::System { .. } | KeysError::Certificate(_) => Self::Run(error.into()),
+        }
+    }
+}
+
+impl Args {
+    /// Makes or rotates keys.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn run(self) -> Result<(), Failure> {
+        let done = match self.action {
+            Action::Init(nodes) => nodes.init()?,
+            Action::Add(nodes) => nodes.add()?,
+            Action::Rotate(Rotate { dir, what, step }) => rotate::rotate(&dir, what, step)?,
+        };
+        print(&done)
+    }
+}
+
+impl Nodes {
+    fn init(&self) -> Result<String, KeysError> {
+        let Self { dir, nodes } = self;
+        files::check_new(dir, nodes)?;
+        files::check_no_authority(dir)?;
+        let authority = authority::Authority::new()?;
+        files::make_dir(dir)?;
+        authority.save(dir)?;
+        let shared = Shared::random();
+        for id in nodes {
+            files::make_node(dir, id, &authority, &shared)?;
+        }
+        Ok(format!("{}Keep {}/ca.key off the nodes: whoever has it can make nodes.\n", self.made(), dir.display()))
+    }
+
+    fn add(&self) -> Result<String, KeysError> {
+        let Self { dir, nodes } = self;
+        files::check_new(dir, nodes)?;
+        let authority = authority::Authority::load(dir)?;
+        let shared = Shared::load(dir)?;
+        for id in nodes {
+            files::make_node(dir, id, &authority, &shared)?;
+        }
+        Ok(self.made())
+    }
+
+    fn made(&self) -> String {
+        let lines: String = self.nodes.iter().map(|id| format!("  {}\n", self.dir.join(id).display())).collect();
+        format!(
+            "Made the keys of {} nodes:\n{lines}Copy each to its node and name its place there in cluster.keys.\n",
+            self.nodes.len()
+        )
+    }
+}
+
+/// Whether no certificate can be made for a node of this name.
+fn is_bad_id(id: &str) -> bool {
+    crate::cluster::keys::server_name(&NodeId::from(id)).is_none()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Replaces a key that all nodes share, in steps that need no interruption.
+
+use std::path::Path;
+
+use super::KeysError;
+use super::files::{node_dirs, replace, shared};
+use crate::cluster::keyring::MAX_KEYS;
+use crate::cluster::keys::{GOSSIP_KEYS, SECRET};
+
+/// What is rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum What {
+    /// The key that seals gossip, in gossip.keys
+    Gossip,
+    /// The key that makes connection ids of UDP, in secret; the placement key stays
+    Cookie,
+}
+
+/// A step of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Step {
+    /// Append a new key: accepted, not used yet
+    Add,
+    /// Put the new key first: used, the old one still accepted
+    Use,
+    /// Take the old keys out
+    Drop,
+}
+
+/// Before the name of the last step, in a comment at the end of a file with more than one key.
+const MARK: &str = "# step: ";
+
+/// The keys in a file, as hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Keys {
+    /// What stands before the first key: the placement key in a secret.
+    prefix: String,
+    /// The keys, the one in use first.
+    keys: Vec<String>,
+    /// The last step, if a rotation is under way.
+    last: Option<Step>,
+}
+
+/// Does a step, the due one if none is given, and says what to do then.
+pub(super) fn rotate(dir: &Path, what: What, step: Option<Step>) -> Result<String, KeysError> {
+    let name = what.file();
+    let text = shared(dir, name)?;
+    let Some(mut keys) = Keys::parse(what, &text) else {
+        return Err(KeysError::Usage(format!("{name} in {} is not what tidings keys made", dir.display())));
+    };
+    let step = keys.check(step).map_err(KeysError::Usage)?;
+    keys.apply(step, || hex::encode(rand::random::<[u8; 32]>())[..what.digits()].to_owned());
+    let (text, dirs) = (keys.to_text(), node_dirs(dir)?);
+    for node in &dirs {
+        replace(&node.join(name), &text)?;
+    }
+    let again = format!("tidings keys rotate {} {}", dir.display(), what.name());
+    Ok(format!("{}\n{}\n", step.done(), step.next(name, dirs.len(), &again)))
+}
+
+impl What {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Gossip => GOSSIP_KEYS,
+            Self::Cookie => SECRET,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gossip => "gossip",
+            Self::Cookie => "cookie",
+        }
+    }
+
+    /// The digits of a key.
+    fn digits(self) -> usize {
+        match self {
+            Self::Gossip => 64,
+            Self::Cookie => 32,
+        }
+    }
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Use => "use",
+            Self::Drop => "drop",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Self::Add => "Step 1 of 3, add: there is a new key, which is accepted but not used yet.",
+            Self::Use => "Step 2 of 3, use: the new key is used, and the old one still accepted.",
+            Self::Drop => "Step 3 of 3, drop: the old key is gone.",
+        }
+    }
+
+    fn next(self, name: &str, nodes: usize, again: &str) -> String {
+        let copy = format!("Now copy {name} to each of the {nodes} nodes and send it SIGHUP");
+        match self {
+            Self::Add => format!("{copy}. When all have it, run again: {again}"),
+            Self::Use => format!("{copy}. When all have had it for three minutes, run again: {again}"),
+            Self::Drop => format!("{copy}. Then the rotation is complete."),
+        }
+    }
+}
+
+impl Keys {
+    fn parse(what: What, text: &str) -> Option<Self> {
+        let last = text.lines().find_map(|line| line.strip_prefix(MARK)).and_then(|step| match step.trim() {
+            "add" => Some(Step::Add),
+            "use" => Some(Step::Use),
+            _ => None,
+        });
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        let mut keys: Vec<String> = lines.filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let first = keys.first_mut()?;
+        let prefix = match what {
+            What::Gossip => String::new(),
+            What::Cookie if first.is_char_boundary(32) => {
+                let key = first.split_off(32);
+                std::mem::replace(first, key)
+            }
+            What::Cookie => return None,
+        };
+        let is_key = |key: &String| key.len() == what.digits() && key.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let last = last.filter(|_| keys.len() > 1);
+        keys.iter().all(is_key).then_some(Self { prefix, keys, last })
+    }
+
+    fn to_text(&self) -> String {
+        let lines: String = self.keys.iter().map(|key| format!("{key}\n")).collect();
+        let mark = self.last.map(|step| format!("{MARK}{}\n", step.name())).unwrap_or_default();
+        format!("{}{lines}{mark}", self.prefix)
+    }
+
+    /// The step to do: the one that is wanted, if it is its turn, else the next one.
+    fn check(&self, wanted: Option<Step>) -> Result<Step, String> {
+        let due = match (self.keys.len(), self.last) {
+            (0 | 1, _) => Step::Add,
+            (_, Some(Step::Add)) => Step::Use,
+            (_, Some(_)) => Step::Drop,
+            // Somebody else has put the keys there, and knows what has been done.
+            (_, None) => match wanted {
+                Some(Step::Add) if self.keys.len() >= MAX_KEYS => {
+                    return Err(format!("there are {MAX_KEYS} keys already: take out old ones by --step drop"));
+                }
+                Some(step) => return Ok(step),
+                None => {
+                    return Err("there are several keys, and nothing says which step is next: say it by --step".into());
+                }
+            },
+        };
+        match wanted {
+            Some(step) if step != due => {
+                Err(format!("it is not the turn of --step {}: the next one is {}", step.name(), due.name()))
+            }
+            _ => Ok(due),
+        }
+    }
+
+    fn apply(&mut self, step: Step, new_key: impl FnOnce() -> String) {
+        match step {
+            Step::Add => self.keys.push(new_key()),
+            Step::Use => self.keys.rotate_right(1),
+            Step::Drop => self.keys.truncate(1),
+        }
+        self.last = (step != Step::Drop).then_some(step);
+    }
+}
