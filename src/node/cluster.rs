@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -146,12 +146,25 @@ pub fn lonely_routes(me: &Me) -> SharedRoutes {
     Arc::new(ArcSwap::from_pointee(Routes::new(table, vec![None])))
 }
 
+/// What operations tell of a cluster.
+pub struct ClusterView {
+    /// How the keeper sees it.
+    pub status: Arc<SharedStatus>,
+    /// The links to other nodes.
+    pub links: Arc<Links>,
+    /// The membership, as long as it is there.
+    pub membership: Weak<Membership>,
+    /// The transport of gossip, if it seals.
+    pub sealed: Option<Arc<SealedTransport>>,
+}
+
 /// The running parts.
 pub struct Cluster {
     membership: Arc<Membership>,
     links: Arc<Links>,
     keeper: ActorRef<KeeperMessage>,
     keys: Option<Keys>,
+    sealed: Option<Arc<SealedTransport>>,
     status: Arc<SharedStatus>,
     leave_timeout: Duration,
 }
@@ -174,6 +187,8 @@ pub struct Parts {
     pub net: Arc<dyn Net>,
     /// Sockets for gossip.
     pub transport: Arc<dyn Transport>,
+    /// The same, if it seals, for what it counts.
+    pub sealed: Option<Arc<SealedTransport>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -222,7 +237,8 @@ impl Parts {
         let transport = Arc::new(SealedTransport::new(&settings.cluster.name, ring, clock.clone()));
         let security = keys.as_ref().map_or(Security::Plain, |(_, files)| security(files));
         let (owners, keys) = (router.owners().clone(), keys.map(|(keys, _)| keys));
-        Self { identity, routes, owners, router, keys, security, net: Arc::new(SystemNet), transport, clock }
+        let (sealed, net) = (Some(transport.clone()), Arc::new(SystemNet));
+        Self { identity, routes, owners, router, keys, security, net, transport, sealed, clock }
     }
 }
 
@@ -244,7 +260,7 @@ impl Cluster {
     /// # Errors
     /// See [`ClusterError`]; and when the keeper does not start.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
-        let Parts { identity, routes, owners, router, keys, security, net, transport, clock } = parts;
+        let Parts { identity, routes, owners, router, keys, security, net, transport, sealed, clock } = parts;
         let cluster = &settings.cluster;
         let service = Arc::new(router::ClusterService::new(router));
         let config = LinkConfig { hello: identity.hello(&cluster.name), security, limits: LinkLimits::default() };
@@ -285,7 +301,7 @@ impl Cluster {
         tokio::spawn(tell_members(membership.members(), keeper.clone()));
         tokio::spawn(tick(keeper.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
-        Ok(Self { membership, links, keeper, keys, status, leave_timeout })
+        Ok(Self { membership, links, keeper, keys, sealed, status, leave_timeout })
     }
 
     /// Returns once another node has been met and the routes know of it, or after three seconds: clients must not be
@@ -300,19 +316,14 @@ impl Cluster {
         let _ = timeout(MEET, met).await;
     }
 
-    /// How it goes.
-    pub fn status(&self) -> &Arc<SharedStatus> {
-        &self.status
-    }
-
-    /// The links.
-    pub fn links(&self) -> &Arc<Links> {
-        &self.links
-    }
-
-    /// The membership.
-    pub fn membership(&self) -> &Arc<Membership> {
-        &self.membership
+    /// What operations tell of it.
+    pub fn view(&self) -> ClusterView {
+        ClusterView {
+            status: self.status.clone(),
+            links: self.links.clone(),
+            membership: Arc::downgrade(&self.membership),
+            sealed: self.sealed.clone(),
+        }
     }
 
     /// What keeps this node from being part of its cluster, as soon as there is such a thing.

@@ -15,7 +15,7 @@ use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, watch};
 
-pub use cluster::{Cluster, ClusterError, Identity, Keys, Parts, lonely_routes};
+pub use cluster::{Cluster, ClusterError, ClusterView, Identity, Keys, Parts, lonely_routes};
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
 
@@ -136,8 +136,9 @@ impl Node {
         let limits = &settings.limits;
         let quota = Arc::new(Quota::new(limits.swarms, limits.peers, limits.peers_per_swarm as usize));
         let routes = identity.as_ref().map(|identity| lonely_routes(&identity.me));
-        let replication =
-            |routes: SharedRoutes| Replication::new(routes, settings.cluster.partitions, settings.cluster.ack);
+        let replication = routes
+            .clone()
+            .map(|routes| Arc::new(Replication::new(routes, settings.cluster.partitions, settings.cluster.ack)));
         let common = Arc::new(Common {
             hash,
             partitions: settings.cluster.partitions,
@@ -146,7 +147,7 @@ impl Node {
             quota,
             clock: clock.clone(),
             tick: TICK,
-            replication: routes.clone().map(|routes| Arc::new(replication(routes))),
+            replication: replication.clone(),
         });
         let owners = Arc::new(Owners::new(hash, settings.cluster.partitions));
         let router = Router::new(owners.clone(), routes.as_ref().map(|routes| route_by(&settings, routes, &clock)));
@@ -226,8 +227,8 @@ impl Node {
             http: http.clone(),
             outboxes: threads.outboxes().cloned().collect(),
             snapshots: snapshots.as_ref().map(Snapshots::status).cloned(),
-            cluster: cluster.as_ref().map(|cluster| cluster.status().clone()),
-            links: cluster.as_ref().map(|cluster| cluster.links().clone()),
+            cluster: cluster.as_ref().map(Cluster::view),
+            replication: replication.clone(),
             leave: leave.clone(),
             clock,
         };
