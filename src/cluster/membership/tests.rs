@@ -200,7 +200,7 @@ async fn after_a_stall_of_the_process_nobody_is_called_down() {
         assert!(nodes.iter().all(|node| alive(node).len() == 4));
         sleep(Duration::from_millis(5)).await;
     }
-    assert!(nodes.iter().all(|node| node.status().stalls == 1));
+    assert!(nodes.iter().all(|node| node.status().stalls >= 1));
 }
 
 /// A transport whose sockets break on demand.
