@@ -20,7 +20,8 @@
 //!
 //! Filling in R rounds, a hashed order of the partitions, or letting each node keep those nearest to it (deferred
 //! acceptance) differ from the fifth column by less than 0.03. Twice the virtual nodes take twice the time and gain little
-//! but at 10 nodes and 1024 partitions, where a join moves 1.13. `docs/scale.md` has the figures of this code.
+//! but at 10 nodes and 1024 partitions, where a join moves 1.13. None of this depends on the machine. `docs/scale.md` has
+//! the figures of this code; to try another bound, change `BOUND` and run `cargo bench --bench placement`.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
