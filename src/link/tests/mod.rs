@@ -1,6 +1,11 @@
 //! Links as a user, an operator and an attacker meet them.
 
 mod basic;
+mod breaker;
+mod handshakes;
+mod hostile;
+mod raw;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
