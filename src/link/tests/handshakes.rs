@@ -5,9 +5,7 @@ use crate::wire::frame::Hello;
 
 /// What a node says of the link to another one that it does not get.
 async fn refusal(ours: Hello, theirs: Hello, to: &str) -> String {
-    let mut limits = LinkLimits::default();
-    // The other way round is tried by the other node.
-    limits.retry_refused = SECOND / 20;
+    let limits = LinkLimits { retry_refused: SECOND / 20, ..LinkLimits::default() };
     let node = |hello| Node::start(LinkConfig { hello, security: Security::Plain, limits: limits.clone() });
     let (a, b) = (node(ours).await, node(theirs).await);
     a.links.set_peers(&[b.target(to)]);
