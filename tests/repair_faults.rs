@@ -100,7 +100,7 @@ fn each_fault_does_harm_and_none_does_without_it() {
         // A lost chunk goes unnoticed.
         let (a, b) = (Node::new(), Node::new());
         (0..50).for_each(|number| _ = a.announce(number, Event::Started));
-        [&a, &b].map(|node| node.pass(10));
+        [&a, &b].into_iter().for_each(|node| node.pass(10));
         faults::LOSE_CHUNK.store(on, Relaxed);
         assert!(pulled(&a, &b).in_sync, "it believes so in any case");
         assert_eq!(b.partitions.lock().v4.len() < 50, on);
@@ -112,8 +112,8 @@ fn each_fault_does_harm_and_none_does_without_it() {
         faults::DROP_TOMBSTONES_EARLY.store(on, Relaxed);
         b.deliver(&a.announce(1, Event::Stopped));
         a.announce(2, Event::Stopped);
-        [&a, &b].map(|node| node.pass(10));
-        assert_eq!(pulled(&a, &b).in_sync, !on);
+        [&a, &b].into_iter().for_each(|node| node.pass(10));
+        assert_eq!(pulled(&a, &b).buckets_left > 0, on);
         for number in [1, 2] {
             assert_eq!(b.record(number).map(|it| it.role()), Some(if on { Role::Leecher } else { Role::Stopped }));
         }
@@ -123,7 +123,7 @@ fn each_fault_does_harm_and_none_does_without_it() {
         // Changes that are on their way make copies look different.
         faults::DIGEST_UNSTABLE.store(on, Relaxed);
         a.announce(200, Event::Started);
-        [&a, &b].map(|node| node.pass(1));
+        [&a, &b].into_iter().for_each(|node| node.pass(1));
         assert_eq!(pulled(&a, &b).buckets_differed > 0, on);
         faults::DIGEST_UNSTABLE.store(false, Relaxed);
     }
