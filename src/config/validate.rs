@@ -68,7 +68,8 @@ static RANGES: [Range; 24] = [
     Range::new("cluster.replicas_per_region", 1, 16, |s| s.cluster.replicas_per_region.into()),
     Range::new("cluster.weight", 1, 100, |s| s.cluster.weight.into()),
     Range::new("cluster.deadline", 10, 10_000, |s| s.cluster.deadline.into()),
-    Range::new("cluster.stable_after", 1, 3600, |s| s.cluster.stable_after.into()),
+    // Gossip remembers a node for a little longer than thrice this.
+    Range::new("cluster.stable_after", 1, 300, |s| s.cluster.stable_after.into()),
     Range::new("cluster.leave_timeout", 0, 3600, |s| s.cluster.leave_timeout.into()),
 ];
 

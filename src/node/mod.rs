@@ -153,7 +153,7 @@ impl Node {
         let router = Router::new(owners.clone(), routes.as_ref().map(|routes| route_by(&settings, routes, &clock)));
         let udp = Arc::new(UdpContext {
             router: router.clone(),
-            connection_ids: ConnectionIds::new(&secret.connection_ids),
+            connection_ids: ArcSwap::from_pointee(ConnectionIds::new(&secret.connection_ids)),
             access_list: access_list.clone(),
             external: External { ipv4: settings.announce.external_ipv4, ipv6: settings.announce.external_ipv6 },
             default_peers: settings.announce.default_peers,
@@ -256,7 +256,7 @@ impl Node {
         self.snapshots.as_ref().map(Snapshots::status)
     }
 
-    /// Reads the access list and the certificate again; requests see the new ones from then on.
+    /// Reads the access list, the certificate, the keys for connection ids and those of the cluster again; requests see the new ones from then on.
     ///
     /// # Errors
     /// When one of them cannot be used; the old ones stay.
@@ -264,6 +264,11 @@ impl Node {
         let access_list = AccessList::load(&self.settings.access_list)?;
         if let Some(tls) = &self.http.tls {
             tls.reload()?;
+        }
+        // Without a file the secret is this process' own, and a new one would void all connection ids.
+        if self.settings.cluster.secret_file.is_some() || self.settings.cluster.keys.is_some() {
+            let secret = Secret::load(&self.settings)?;
+            self.udp.connection_ids.store(Arc::new(ConnectionIds::new(&secret.connection_ids)));
         }
         if let Some(cluster) = &self.cluster {
             cluster.reload(&*self.udp.clock)?;

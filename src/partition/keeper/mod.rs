@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::cluster::{Members, NodeId, PartitionSet, Placement, Ring, RingMembers};
 use crate::link::{Link, Links};
 use compare::Comparisons;
-use view::View;
+use view::{Summary, View};
 
 /// The time between two ticks of the keeper.
 pub const KEEPER_TICK: Duration = Duration::from_millis(100);
@@ -114,6 +114,7 @@ pub struct State {
     placement: Placement,
     members: Arc<Members>,
     view: View,
+    summary: Summary,
     held: PartitionSet,
     /// What gossip was last told.
     told: PartitionSet,
@@ -161,6 +162,7 @@ impl Actor for Keeper {
             placement,
             members: Arc::default(),
             view: View::default(),
+            summary: Summary::default(),
             held: PartitionSet::default(),
             told: PartitionSet::default(),
             started: now,
@@ -215,6 +217,7 @@ impl State {
         self.take_up(myself);
         self.give_away(myself);
         self.compare(myself);
+        self.divert();
         for peer in self.view.peers() {
             peer.queue.pump();
             if peer.queue.take_gap() {
