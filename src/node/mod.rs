@@ -7,7 +7,7 @@ mod sockets;
 mod threads;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,7 +28,7 @@ use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError}
 use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
 use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
-use crate::partition::{Common, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments};
+use crate::partition::{Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments};
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
 use sockets::Sockets;
@@ -184,6 +184,7 @@ impl Node {
         // Owners of neighbouring partitions live on different threads.
         let places: Vec<Place> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
         let refill = snapshot::Refill::default();
+        let keeper = Arc::new(OnceLock::<ActorRef<KeeperMessage>>::new());
         let arguments = SupervisorArguments {
             common,
             owners: owners.clone(),
@@ -191,8 +192,14 @@ impl Node {
             in_flight: limits.in_flight,
             seed: rand::random(),
             refill: Arc::new({
-                let refill = refill.clone();
-                move |_| refill.request()
+                let (refill, keeper) = (refill.clone(), keeper.clone());
+                move |number| {
+                    refill.request();
+                    if let Some(keeper) = keeper.get() {
+                        // It ends only with the node.
+                        let _ = keeper.cast(KeeperMessage::Replaced(number));
+                    }
+                }
             }),
         };
         let stop = watch::Sender::new(false);
@@ -214,7 +221,10 @@ impl Node {
         let mut cluster = None;
         if let (Some(identity), Some(routes)) = (identity, routes) {
             let parts = Parts::new(&settings, identity, keys, routes, router.clone(), clock.clone());
-            cluster.insert(Cluster::start(&settings, parts).await?).met().await;
+            let cluster = cluster.insert(Cluster::start(&settings, parts).await?);
+            // Nobody else sets it.
+            let _ = keeper.set(cluster.keeper().clone());
+            cluster.met().await;
         }
         threads.serve(&udp, &http, TICK)?;
         let leave = Arc::new(Notify::new());

@@ -98,6 +98,8 @@ pub enum KeeperMessage {
     Dropped(u16),
     /// Another node has dropped changes for this one.
     Compare(NodeId),
+    /// The owner with this number has failed and was replaced by one that has nothing.
+    Replaced(usize),
     /// This node is to go; answered when it may.
     Leave(oneshot::Sender<()>),
 }
@@ -197,6 +199,7 @@ impl Actor for Keeper {
                 state.dropping.remove(&partition);
             }
             KeeperMessage::Compare(node) => state.comparisons.heal(node),
+            KeeperMessage::Replaced(number) => state.replaced(number),
             KeeperMessage::Leave(done) => {
                 tracing::info!("leaving the cluster: handing partitions over");
                 state.leaving = Some(Leaving { done: Some(done), empty_since: None });
@@ -232,6 +235,15 @@ impl State {
         self.leave();
         self.tell_handoff();
         self.tell();
+    }
+
+    /// What a failed owner held has to be pulled again; meanwhile the replicas answer.
+    fn replaced(&mut self, number: usize) {
+        let owners = self.arguments.owners.load().len();
+        let lost: Vec<u16> =
+            self.held.iter().filter(|at| self.arguments.owners.place((*at).into(), owners) == number).collect();
+        lost.into_iter().for_each(|partition| self.held.remove(partition));
+        self.refresh();
     }
 
     /// Pulls what this node is to hold and does not.
