@@ -28,7 +28,9 @@ use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError}
 use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
 use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
-use crate::partition::{Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments};
+use crate::partition::{
+    Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments,
+};
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
 use sockets::Sockets;

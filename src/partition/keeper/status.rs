@@ -78,6 +78,10 @@ pub struct MemberStatus {
     pub queued_bytes: usize,
     /// Records that were dropped because its queue was full.
     pub dropped_records: u64,
+    /// Records that it was told.
+    pub delivered_records: u64,
+    /// Bytes of them.
+    pub delivered_bytes: u64,
 }
 
 /// A partition on its way to this node.
@@ -135,6 +139,8 @@ impl State {
                 lag_seconds: queue.map(|queue| queue.lag.as_secs_f64()),
                 queued_bytes: queue.map_or(0, |queue| queue.bytes),
                 dropped_records: queue.map_or(0, |queue| queue.dropped),
+                delivered_records: queue.map_or(0, |queue| queue.delivered),
+                delivered_bytes: queue.map_or(0, |queue| queue.delivered_bytes),
             }
         });
         let members: Vec<_> = members.collect();
