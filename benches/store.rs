@@ -209,7 +209,7 @@ fn longest_stall(of_sweep: bool) -> Duration {
 /// What one visit takes from an owner while another node compares or copies a partition.
 fn copies(criterion: &mut Criterion) {
     let hash = KeyedHash::new(b"sixteen  secrets");
-    let mut group = criterion.benchmark_group("one visit of 4,096 records and swarms");
+    let mut group = criterion.benchmark_group("one visit, digests of 2,048 and chunks of 4,096 records");
     for (name, swarms) in [("swarms of two", PEERS / 2 / 16), ("one swarm", 1)] {
         let quota = Arc::new(Quota::new(usize::MAX, usize::MAX, usize::MAX));
         let mut partitions = Partitions::new(hash, 16, TTL, &quota);
