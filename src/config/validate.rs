@@ -243,6 +243,20 @@ impl Settings {
                 ));
             }
         }
+        // A renewal may be kept from replicas for a quarter of a peer's lifetime, see `swarm::Record::renewal_due`.
+        let announce = &self.announce;
+        let least = least_ttl(announce.interval).saturating_mul(4).div_ceil(3);
+        if cluster.gossip.is_some() && u32::from(announce.peer_ttl) * 3 / 4 < announce.interval + announce.interval / 10
+        {
+            return Err(Invalid::new(
+                &["announce.peer_ttl", "announce.interval"],
+                format!(
+                    "announce.peer_ttl ({} s) is too short for a cluster, whose replicas may know of a peer's last announce a \
+                     quarter of that later: with announce.interval at {} s, set it to {least} or more",
+                    announce.peer_ttl, announce.interval
+                ),
+            ));
+        }
         if !cluster.seeds.is_empty() && cluster.gossip.is_none() {
             return Err(Invalid::new(
                 &["cluster.seeds"],
