@@ -163,6 +163,7 @@ pub struct Cluster {
     membership: Arc<Membership>,
     links: Arc<Links>,
     keeper: ActorRef<KeeperMessage>,
+    keeper_ended: watch::Receiver<bool>,
     keys: Option<Keys>,
     sealed: Option<Arc<SealedTransport>>,
     status: Arc<SharedStatus>,
@@ -296,12 +297,19 @@ impl Cluster {
             seed: rand::random(),
             status: status.clone(),
         };
-        let (keeper, _) = Keeper::spawn(None, Keeper, arguments).await?;
+        let (keeper, handle) = Keeper::spawn(None, Keeper, arguments).await?;
+        let ended = watch::Sender::new(false);
+        let keeper_ended = ended.subscribe();
+        tokio::spawn(async move {
+            // However it ended: a panic has been reported by the panic hook.
+            let _ = handle.await;
+            ended.send_replace(true);
+        });
         service.follow(keeper.clone());
         tokio::spawn(tell_members(membership.members(), keeper.clone()));
         tokio::spawn(tick(keeper.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
-        Ok(Self { membership, links, keeper, keys, sealed, status, leave_timeout })
+        Ok(Self { membership, links, keeper, keeper_ended, keys, sealed, status, leave_timeout })
     }
 
     /// Returns once another node has been met and the routes know of it, or after three seconds: clients must not be
@@ -319,6 +327,13 @@ impl Cluster {
     /// The keeper.
     pub fn keeper(&self) -> &ActorRef<KeeperMessage> {
         &self.keeper
+    }
+
+    /// Returns when the keeper has failed. Nothing follows the membership from then on.
+    pub async fn keeper_failed(&self) {
+        let mut ended = self.keeper_ended.clone();
+        // An error means that its task is gone, which is as bad.
+        let _ = ended.wait_for(|ended| *ended).await;
     }
 
     /// What operations tell of it.
@@ -347,7 +362,10 @@ impl Cluster {
     /// Waits until all changes have been delivered to those that can be reached, but not for long.
     pub async fn flush(&self, routes: &SharedRoutes) {
         const FLUSH: Duration = Duration::from_secs(2);
+        // Owners hand changes over at their ticks, those for other regions at every fifth.
+        const GATHERED: Duration = Duration::from_millis(150);
         let flushed = async {
+            tokio::time::sleep(GATHERED).await;
             loop {
                 let routes = routes.load_full();
                 let waits = |at: usize| {

@@ -299,6 +299,14 @@ impl Node {
         self.leave.notified().await;
     }
 
+    /// Returns when a part has failed without which the node would go on with an old view of its cluster.
+    pub async fn failed(&self) {
+        match &self.cluster {
+            Some(cluster) => cluster.keeper_failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// What keeps the node from being part of its cluster; waits until there is such a thing.
     pub async fn conflict(&self) -> Conflict {
         let Some(cluster) = &self.cluster else { return std::future::pending().await };
