@@ -24,7 +24,8 @@ Examples:
     tidings load --target udp://127.0.0.1:6969 --verify --swarms 1000000 --peers 2000000
 
   A cluster: load on two nodes, and is every acknowledged peer known to a third one?
-    tidings load --target udp://10.0.0.1:6969 --target udp://10.0.0.2:6969 --failover --verify-at udp://10.0.0.3:6969
+    tidings load --target udp://10.0.0.1:6969 --target udp://10.0.0.2:6969 --failover --duration 30s \
+      --verify-at udp://10.0.0.3:6969
 
   HTTP over 64 keep-alive connections:
     tidings load --target http://127.0.0.1:6969/announce --sources 64 --window 1
@@ -51,7 +52,7 @@ pub struct Args {
     /// Gaps between the requests of the open mode.
     #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
     pub arrivals: Arrivals,
-    /// How long the mixed load runs, at most 24h [default: 10s, or 0s with --verify].
+    /// How long the mixed load runs, at most 24h [default: 10s, or 0s with --verify and --verify-at].
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
     /// Number of swarms.
@@ -246,7 +247,8 @@ impl Args {
             }
             (Mode::Closed, None) => None,
         };
-        let duration = self.duration.unwrap_or(Duration::from_secs(if self.verify { 0 } else { 10 }));
+        let verify = self.verify || !self.verify_at.is_empty();
+        let duration = self.duration.unwrap_or(Duration::from_secs(if verify { 0 } else { 10 }));
         let deadline = self.deadline.unwrap_or(Duration::from_secs(if self.failover { 1 } else { 2 }));
         ensure!(duration <= Duration::from_secs(86_400), "--duration is at most 24h");
         ensure!(
@@ -302,7 +304,7 @@ impl Args {
             workers,
             seed: self.seed,
             fill: self.fill,
-            verify: self.verify || !self.verify_at.is_empty(),
+            verify,
             num_want: self.numwant,
             mix: Mix { seeders: self.seeders, completes: self.completes, stops: self.stops, scrapes: self.scrapes },
             connect_each: self.connect_each,
