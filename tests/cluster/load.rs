@@ -22,7 +22,8 @@ impl Load {
     pub fn start(cluster: &Cluster, region: &str, at: &[&str], verify_at: &[&str], args: &str) -> Self {
         let mut command = cluster.network.command(region, &binary());
         // What is known is judged by the test.
-        command.args(["load", "--json", "--min-known", "0"]).args(args.split_whitespace());
+        // Regions hear of each other's changes every 100 ms, and a test that floods a machine keeps them waiting.
+        command.args(["load", "--json", "--min-known", "0", "--verify-after", "2s"]).args(args.split_whitespace());
         for (flag, nodes) in [("--target", at), ("--verify-at", verify_at)] {
             nodes.iter().for_each(|node| _ = command.args([flag, &url(cluster, node)]));
         }
@@ -119,6 +120,9 @@ impl Report {
     pub fn judge(&self, figures: &mut Figures, may_miss: u64) {
         let recall = self.recall();
         println!("{} answers, afterwards {recall:?}, failed over {}", self.answers(), self.0["load"]["failed_over"]);
+        for (node, it) in self.0["verify"]["recall_at"].as_object().into_iter().flatten() {
+            println!("{node}: known {} of {}, {} too many; lists: {}", it["known"], it["expected"], it["extra"], it["sample"]);
+        }
         figures.none("client errors", self.errors());
         let missing = recall.missing.max(recall.uncounted);
         figures.row(

@@ -89,6 +89,9 @@ pub struct Args {
     /// after the other.
     #[arg(long, value_name = "URL")]
     pub verify_at: Vec<String>,
+    /// Wait so long before --verify: other regions hear of a change a little later than the clients who made it.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub verify_after: Duration,
     /// Send a request without an answer to the next target, as clients do with the next tracker of a torrent, and count
     /// it as lost only when none has answered.
     #[arg(long)]
@@ -180,6 +183,8 @@ pub struct Spec {
     pub failover: bool,
     /// Whom to ask in the end instead of the targets, each with its URL.
     pub verify_at: Vec<(String, Target)>,
+    /// How long to wait before that.
+    pub verify_after: Duration,
     /// Requests per second and their gaps; none in the closed mode.
     pub open: Option<(u32, Arrivals)>,
     /// Length of the mixed load.
@@ -251,6 +256,7 @@ impl Args {
         let duration = self.duration.unwrap_or(Duration::from_secs(if verify { 0 } else { 10 }));
         let deadline = self.deadline.unwrap_or(Duration::from_secs(if self.failover { 1 } else { 2 }));
         ensure!(duration <= Duration::from_secs(86_400), "--duration is at most 24h");
+        ensure!(self.verify_after <= Duration::from_secs(3600), "--verify-after is at most 1h");
         ensure!(
             (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&deadline),
             "--deadline is between 1ms and 60s"
@@ -293,6 +299,7 @@ impl Args {
             targets,
             failover: self.failover,
             verify_at: self.verify_at.iter().cloned().zip(verify_at).collect(),
+            verify_after: self.verify_after,
             open,
             duration,
             swarms: self.swarms.get(),

@@ -71,6 +71,7 @@ fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
         if phases.is_empty() {
             population.assume_filled();
         }
+        std::thread::sleep(spec.verify_after);
         phases.push(verify(spec, &population, &mut engine, show)?);
     }
     Ok(phases)

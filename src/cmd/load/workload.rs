@@ -400,6 +400,7 @@ pub mod tests {
             targets: vec![Target { addr, host: "127.0.0.1:6969".into(), path: "/announce".into() }],
             failover: false,
             verify_at: Vec::new(),
+            verify_after: Duration::ZERO,
             open: None,
             duration: Duration::ZERO,
             swarms,
