@@ -316,6 +316,11 @@ impl Cluster {
         let _ = timeout(MEET, met).await;
     }
 
+    /// The keeper.
+    pub fn keeper(&self) -> &ActorRef<KeeperMessage> {
+        &self.keeper
+    }
+
     /// What operations tell of it.
     pub fn view(&self) -> ClusterView {
         ClusterView {

@@ -7,7 +7,7 @@ mod sockets;
 mod threads;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,7 +28,9 @@ use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError}
 use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
 use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
-use crate::partition::{Common, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments};
+use crate::partition::{
+    Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments,
+};
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
 use sockets::Sockets;
@@ -153,7 +155,7 @@ impl Node {
         let router = Router::new(owners.clone(), routes.as_ref().map(|routes| route_by(&settings, routes, &clock)));
         let udp = Arc::new(UdpContext {
             router: router.clone(),
-            connection_ids: ConnectionIds::new(&secret.connection_ids),
+            connection_ids: ArcSwap::from_pointee(ConnectionIds::new(&secret.connection_ids)),
             access_list: access_list.clone(),
             external: External { ipv4: settings.announce.external_ipv4, ipv6: settings.announce.external_ipv6 },
             default_peers: settings.announce.default_peers,
@@ -184,6 +186,7 @@ impl Node {
         // Owners of neighbouring partitions live on different threads.
         let places: Vec<Place> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
         let refill = snapshot::Refill::default();
+        let keeper = Arc::new(OnceLock::<ActorRef<KeeperMessage>>::new());
         let arguments = SupervisorArguments {
             common,
             owners: owners.clone(),
@@ -191,8 +194,14 @@ impl Node {
             in_flight: limits.in_flight,
             seed: rand::random(),
             refill: Arc::new({
-                let refill = refill.clone();
-                move |_| refill.request()
+                let (refill, keeper) = (refill.clone(), keeper.clone());
+                move |number| {
+                    refill.request();
+                    if let Some(keeper) = keeper.get() {
+                        // It ends only with the node.
+                        let _ = keeper.cast(KeeperMessage::Replaced(number));
+                    }
+                }
             }),
         };
         let stop = watch::Sender::new(false);
@@ -214,7 +223,10 @@ impl Node {
         let mut cluster = None;
         if let (Some(identity), Some(routes)) = (identity, routes) {
             let parts = Parts::new(&settings, identity, keys, routes, router.clone(), clock.clone());
-            cluster.insert(Cluster::start(&settings, parts).await?).met().await;
+            let cluster = cluster.insert(Cluster::start(&settings, parts).await?);
+            // Nobody else sets it.
+            let _ = keeper.set(cluster.keeper().clone());
+            cluster.met().await;
         }
         threads.serve(&udp, &http, TICK)?;
         let leave = Arc::new(Notify::new());
@@ -256,7 +268,7 @@ impl Node {
         self.snapshots.as_ref().map(Snapshots::status)
     }
 
-    /// Reads the access list and the certificate again; requests see the new ones from then on.
+    /// Reads the access list, the certificate, the keys for connection ids and those of the cluster again; requests see the new ones from then on.
     ///
     /// # Errors
     /// When one of them cannot be used; the old ones stay.
@@ -264,6 +276,11 @@ impl Node {
         let access_list = AccessList::load(&self.settings.access_list)?;
         if let Some(tls) = &self.http.tls {
             tls.reload()?;
+        }
+        // Without a file the secret is this process' own, and a new one would void all connection ids.
+        if self.settings.cluster.secret_file.is_some() || self.settings.cluster.keys.is_some() {
+            let secret = Secret::load(&self.settings)?;
+            self.udp.connection_ids.store(Arc::new(ConnectionIds::new(&secret.connection_ids)));
         }
         if let Some(cluster) = &self.cluster {
             cluster.reload(&*self.udp.clock)?;

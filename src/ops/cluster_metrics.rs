@@ -40,6 +40,8 @@ fn keeper(out: &mut Exposition, context: &Context, cluster: &ClusterView) {
     out.by_label(&metric::REPLICATION_QUEUE, others().map(|it| (id(&it.id), it.queued_bytes as f64)));
     out.single(&metric::REPLICATION_QUEUE_LIMIT, context.settings.limits.hint_bytes as f64);
     out.by_label(&metric::REPLICATION_LAG, others().map(|it| (id(&it.id), it.lag_seconds.unwrap_or_default())));
+    out.by_label(&metric::REPLICATION_DELIVERED, others().map(|it| (id(&it.id), it.delivered_records as f64)));
+    out.by_label(&metric::REPLICATION_DELIVERED_BYTES, others().map(|it| (id(&it.id), it.delivered_bytes as f64)));
     out.by_label(&metric::REPLICATION_DROPPED, others().map(|it| (id(&it.id), it.dropped_records as f64)));
 }
 

@@ -236,6 +236,18 @@ pub const REPLICATION_DROPPED: Metric = counter(
     &["node"],
     "Changed records dropped because the queue for a node was full; it compares whole partitions instead.",
 );
+/// Delivered changes.
+pub const REPLICATION_DELIVERED: Metric = counter(
+    "tidings_replication_delivered_records_total",
+    &["node"],
+    "Changed records that a node was told, since it started.",
+);
+/// Their bytes.
+pub const REPLICATION_DELIVERED_BYTES: Metric = counter(
+    "tidings_replication_delivered_bytes_total",
+    &["node"],
+    "Bytes of the changed records that a node was told, since it started.",
+);
 /// Links.
 pub const LINK_UP: Metric = gauge("tidings_link_up", &["node"], "Whether the link to a node takes requests.");
 /// Breakers.
