@@ -14,7 +14,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::network::Network;
-use super::wait_until;
 
 /// All nodes that have a configuration.
 pub const SIX: [&str; 6] = ["eu-1", "eu-2", "us-1", "us-2", "ap-1", "ap-2"];
@@ -82,7 +81,8 @@ impl Cluster {
             let seeds = first.lines().find(|line| line.starts_with("seeds")).unwrap().to_owned();
             let address = seeds.split('"').nth(1).unwrap();
             let net = address.rsplit_once('.').unwrap().0;
-            let other = first.replace(&format!("{region}-1"), node).replace(&format!("{net}.1:"), &format!("{net}.{number}:"));
+            let other =
+                first.replace(&format!("{region}-1"), node).replace(&format!("{net}.1:"), &format!("{net}.{number}:"));
             let new_seeds = other.lines().find(|line| line.starts_with("seeds")).unwrap().to_owned();
             other.replace(&new_seeds, &seeds)
         });
@@ -120,9 +120,20 @@ impl Cluster {
 
     /// Waits until every node sees all others up and everything held where it belongs.
     pub fn wait_ready(&self) {
-        let names: Vec<&String> = self.nodes.keys().collect();
-        let what = format!("{names:?} are up and hold everything");
-        wait_until(&what, READY, || names.iter().all(|node| self.is_ready(node)));
+        let names: Vec<&str> = self.nodes.keys().map(String::as_str).collect();
+        self.wait_ready_at(&names);
+    }
+
+    /// Waits until these nodes see it so.
+    pub fn wait_ready_at(&self, nodes: &[&str]) {
+        let deadline = Instant::now() + READY;
+        for node in nodes {
+            while !self.is_ready(node) {
+                let status = self.try_status(node);
+                assert!(Instant::now() < deadline, "{node} is not ready within {READY:?}: {status:#?}");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
     }
 
     /// Whether a node sees as many members as run, all of them up, and holds what it is to hold.

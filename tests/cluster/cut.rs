@@ -13,8 +13,9 @@ const NODES: [&str; 4] = ["eu-1", "eu-2", "us-1", "us-2"];
 
 /// What a node holds: swarms and peers.
 fn holds(cluster: &Cluster, node: &str) -> [f64; 3] {
-    [("tidings_swarms", ""), ("tidings_peers", "leecher"), ("tidings_peers", "seeder")]
-        .map(|(name, label)| cluster.metric(node, name, if label.is_empty() { &[] } else { std::slice::from_ref(&label) }))
+    [("tidings_swarms", ""), ("tidings_peers", "leecher"), ("tidings_peers", "seeder")].map(|(name, label)| {
+        cluster.metric(node, name, if label.is_empty() { &[] } else { std::slice::from_ref(&label) })
+    })
 }
 
 /// Bytes that all nodes have been sent to make copies the same.

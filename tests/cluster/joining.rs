@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::cluster::{Cluster, READY, SIX};
+use super::cluster::{Cluster, SIX};
 use super::load::Load;
 use super::scale::{Figures, choose};
-use super::wait_until;
 
 fn population(seconds: u64) -> String {
     let (rate, peers, swarms) = choose((800, 6000, 200), (10_000, 100_000, 2000));
@@ -23,14 +22,13 @@ fn a_third_node_joins_each_region_and_an_old_one_leaves() {
     let mut cluster = Cluster::start(&SIX, &["cluster.ack=replica"]);
     let staying = &["eu-2", "us-2", "ap-2"];
     let seconds = choose(35, 90);
-    let mut load = Load::start(&cluster, "eu", staying, &["eu-2", "eu-3", "us-3", "ap-2", "ap-3"], &population(seconds));
+    let mut load =
+        Load::start(&cluster, "eu", staying, &["eu-2", "eu-3", "us-3", "ap-2", "ap-3"], &population(seconds));
     sleep(Duration::from_secs(3));
     for node in ["eu-3", "us-3", "ap-3"] {
         cluster.start_node(node);
     }
-    wait_until("three new nodes hold their partitions", READY, || {
-        ["eu-3", "us-3", "ap-3"].iter().all(|node| cluster.is_ready(node))
-    });
+    cluster.wait_ready_at(&["eu-3", "us-3", "ap-3"]);
     for node in ["eu-1", "us-1", "ap-1"] {
         cluster.leave(node, Duration::from_secs(40));
     }

@@ -121,7 +121,10 @@ impl Report {
         let recall = self.recall();
         println!("{} answers, afterwards {recall:?}, failed over {}", self.answers(), self.0["load"]["failed_over"]);
         for (node, it) in self.0["verify"]["recall_at"].as_object().into_iter().flatten() {
-            println!("{node}: known {} of {}, {} too many; lists: {}", it["known"], it["expected"], it["extra"], it["sample"]);
+            println!(
+                "{node}: known {} of {}, {} too many; lists: {}",
+                it["known"], it["expected"], it["extra"], it["sample"]
+            );
         }
         figures.none("client errors", self.errors());
         let missing = recall.missing.max(recall.uncounted);

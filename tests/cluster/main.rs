@@ -4,7 +4,10 @@
 //! One test has the machine for itself at a time: they measure. As they are, they run at a scale that two cores and a binary
 //! without optimisation carry; `tests/must_show cluster-…` sets `TIDINGS_CLUSTER_SCALE=full` and takes the release binary.
 
-#![expect(clippy::disallowed_methods, reason = "what clients of running processes wait for is measured by the real clock")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what clients of running processes wait for is measured by the real clock"
+)]
 
 mod agreement;
 mod attacks;

@@ -31,9 +31,10 @@ fn lines(cluster: &Cluster, node: &str, text: &str) -> usize {
 fn nodes_with_other_settings_or_a_taken_name_end_with_exit_code_2() {
     let mut cluster = Cluster::start(&SIX[..2], &[]);
     let keys = node_setting(&cluster, "keys", "eu-9");
-    for (setting, told) in
-        [("cluster.partitions=128", "cluster.partitions"), ("cluster.replicas_per_region=3", "cluster.replicas_per_region")]
-    {
+    for (setting, told) in [
+        ("cluster.partitions=128", "cluster.partitions"),
+        ("cluster.replicas_per_region=3", "cluster.replicas_per_region"),
+    ] {
         let (status, log) = cluster.run_to_end("eu-9", &[keys.clone(), setting.into()], SOON);
         assert_eq!(status.code(), Some(2), "{setting}: {log}");
         let said = log.lines().last().unwrap();

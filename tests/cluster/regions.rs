@@ -15,7 +15,8 @@ fn clients_of_a_region_without_nodes_are_answered_by_another() {
     let mut cluster = Cluster::start(&SIX, &[]);
     let (peers, swarms) = choose((5000, 200), (100_000, 2000));
     let population = format!("--peers {peers} --swarms {swarms} --sources 60 --spread uniform");
-    let filled = Load::start(&cluster, "eu", &["eu-1", "eu-2"], &["eu-1"], &format!("{population} --fill --duration 0s"));
+    let filled =
+        Load::start(&cluster, "eu", &["eu-1", "eu-2"], &["eu-1"], &format!("{population} --fill --duration 0s"));
     let mut figures = Figures::default();
     figures.none("peers that the region itself lacks", filled.finish().recall().missing);
     // Regions may be so far behind.
@@ -35,14 +36,15 @@ fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
     let mut cluster = Cluster::start(&["eu-1", "eu-2"], &["cluster.replicas_per_region=1", "cluster.deadline=100"]);
     let (front, other) = (cluster.announce("eu-1"), cluster.announce("eu-2"));
     let swarms: Vec<[u8; 20]> = (0..60u8).map(|number| [number.wrapping_mul(37); 20]).collect();
+    let peer = [&cluster.network.ip("eu-2").octets()[..], &1111u16.to_be_bytes()].concat();
     let [client, there] = [front, other].map(Client::new);
     for swarm in &swarms {
         there.announce(&Announce { info_hash: *swarm, ..leecher(1111) });
         // From now on the frontend has an answer to remember.
         let reply = http::announce(front, swarm, 2222, "");
         assert!(!reply.head.contains("x-tracker-stale") && !reply.holds(b"tracker stale"), "{}", reply.head);
+        assert!(reply.holds(&peer), "the peer is not told: {}", reply.body.escape_ascii());
     }
-    let peer = [&cluster.network.ip("eu-2").octets()[..], &1111u16.to_be_bytes()].concat();
     cluster.signal("eu-2", Signal::KILL);
     let mut stale = 0;
     for swarm in &swarms {
@@ -56,7 +58,11 @@ fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
         let reply = client.announce(&Announce { info_hash: *swarm, ..leecher(2222) });
         assert!(reply.peers.iter().any(|peer| peer.port() == 1111), "by UDP: {reply:?}");
     }
-    assert!((10..50).contains(&stale), "about half of {} swarms belonged to the other node, {stale} were stale", swarms.len());
+    assert!(
+        (10..50).contains(&stale),
+        "about half of {} swarms belonged to the other node, {stale} were stale",
+        swarms.len()
+    );
     assert!(cluster.metric("eu-1", "tidings_stale_answers_total", &[]) >= stale as f64);
 
     // The node comes back, and with it what was announced meanwhile to the one that stood in for it.
