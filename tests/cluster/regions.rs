@@ -45,7 +45,10 @@ fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
         assert!(!reply.head.contains("x-tracker-stale") && !reply.holds(b"tracker stale"), "{}", reply.head);
         assert!(reply.holds(&peer), "the peer is not told: {}", reply.body.escape_ascii());
     }
-    cluster.signal("eu-2", Signal::KILL);
+    cluster.signal("eu-2", Signal::STOP);
+    wait_until("the other node is not asked any more", Duration::from_secs(10), || {
+        cluster.status("eu-1")["members"].as_array().unwrap().iter().any(|member| member["state"] != "up")
+    });
     let mut stale = 0;
     for swarm in &swarms {
         let reply = http::announce(front, swarm, 2222, "");
@@ -66,7 +69,7 @@ fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
     assert!(cluster.metric("eu-1", "tidings_stale_answers_total", &[]) >= stale as f64);
 
     // The node comes back, and with it what was announced meanwhile to the one that stood in for it.
-    cluster.start_node("eu-2");
+    cluster.signal("eu-2", Signal::CONT);
     cluster.wait_ready();
     wait_until("no answer is stale", Duration::from_secs(20), || {
         swarms.iter().all(|swarm| !http::announce(front, swarm, 3333, "").head.contains("x-tracker-stale"))
