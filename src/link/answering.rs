@@ -21,14 +21,19 @@ pub(super) struct Answering {
     pub(super) cut_off: Arc<AtomicU64>,
     /// Requests whose last reply is due.
     unanswered: AtomicUsize,
+    /// Their bytes.
+    unanswered_bytes: AtomicUsize,
+    /// The most that these may be.
+    limit_bytes: usize,
 }
 
 impl Answering {
-    /// A new connection.
+    /// A new connection. `queue` bounds the bytes of requests that are not answered yet, and those of replies that wait.
     pub(super) fn new(queue: usize, version: u16, frame: usize, cut_off: Arc<AtomicU64>) -> Self {
         let outgoing = Outgoing::new(queue);
         outgoing.open();
-        Self { outgoing, version, frame, cut_off, unanswered: AtomicUsize::new(0) }
+        let (unanswered, unanswered_bytes) = Default::default();
+        Self { outgoing, version, frame, cut_off, unanswered, unanswered_bytes, limit_bytes: queue }
     }
 
     fn reply(&self, id: u64, reply: &Reply, last: bool) {
@@ -58,6 +63,8 @@ pub struct ReplyTo(Arc<Answer>);
 struct Answer {
     connection: Arc<Answering>,
     id: u64,
+    /// Bytes of the request.
+    bytes: usize,
     done: AtomicBool,
 }
 
@@ -65,13 +72,14 @@ impl ReplyTo {
     /// Queues a reply, which is the last one or a part. Nothing happens after the last one, or when the connection is
     /// gone. A peer that leaves too many bytes unread loses the connection.
     pub fn send(&self, reply: &Reply, last: bool) {
-        let Answer { connection, id, done } = &*self.0;
+        let Answer { connection, id, done, bytes } = &*self.0;
         let answered = if last { done.swap(true, AcqRel) } else { done.load(Relaxed) };
         if answered {
             return;
         }
         if last {
             connection.unanswered.fetch_sub(1, Relaxed);
+            connection.unanswered_bytes.fetch_sub(*bytes, Relaxed);
         }
         connection.reply(*id, reply, last);
     }
@@ -86,6 +94,7 @@ impl Drop for Answer {
     fn drop(&mut self) {
         if !*self.done.get_mut() {
             self.connection.unanswered.fetch_sub(1, Relaxed);
+            self.connection.unanswered_bytes.fetch_sub(self.bytes, Relaxed);
             self.connection.reply(self.id, &Reply::Refused(Refusal::Overloaded), true);
         }
     }
@@ -112,14 +121,19 @@ impl Answerer<'_> {
         if incarnation != self.incarnation {
             return refuse(Refusal::Incarnation);
         }
-        if self.connection.unanswered.load(Relaxed) >= self.outstanding {
+        let waiting = self.connection.unanswered_bytes.load(Relaxed);
+        if self.connection.unanswered.load(Relaxed) >= self.outstanding
+            || waiting.saturating_add(body.len()) > self.connection.limit_bytes
+        {
             return refuse(Refusal::Overloaded);
         }
         let Ok(request) = frame::decode::<Request>(body) else {
             return refuse(Refusal::Malformed);
         };
         self.connection.unanswered.fetch_add(1, Relaxed);
-        let answer = Answer { connection: self.connection.clone(), id, done: AtomicBool::new(false) };
+        self.connection.unanswered_bytes.fetch_add(body.len(), Relaxed);
+        let (connection, bytes) = (self.connection.clone(), body.len());
+        let answer = Answer { connection, id, bytes, done: AtomicBool::new(false) };
         self.service.handle(self.from, request, ReplyTo(Arc::new(answer)));
     }
 }

@@ -128,6 +128,11 @@ impl Inbound {
         if matches!(end, End::Frame(_)) {
             self.broken.fetch_add(1, Relaxed);
         }
+        // This side closes what is still wanted only if the peer does not read.
+        if matches!(end, End::Frame(_) | End::Shut) && self.shared.quiet.may_say(format!("of {from}")) {
+            let why = if matches!(end, End::Shut) { "it does not read the answers".into() } else { end.to_string() };
+            tracing::warn!(worker = "link", peer = %from, ?class, "a connection of that node was closed: {why}");
+        }
         tracing::debug!(worker = "link", peer = %from, ?class, "the inbound connection ended: {end}");
     }
 

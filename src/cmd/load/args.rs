@@ -23,6 +23,10 @@ Examples:
   Does a restarted tracker still know what that fill announced?
     tidings load --target udp://127.0.0.1:6969 --verify --swarms 1000000 --peers 2000000
 
+  A cluster: load on two nodes, and is every acknowledged peer known to a third one?
+    tidings load --target udp://10.0.0.1:6969 --target udp://10.0.0.2:6969 --failover --duration 30s \
+      --verify-at udp://10.0.0.3:6969
+
   HTTP over 64 keep-alive connections:
     tidings load --target http://127.0.0.1:6969/announce --sources 64 --window 1
 
@@ -48,7 +52,7 @@ pub struct Args {
     /// Gaps between the requests of the open mode.
     #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
     pub arrivals: Arrivals,
-    /// How long the mixed load runs, at most 24h [default: 10s, or 0s with --verify].
+    /// How long the mixed load runs, at most 24h [default: 10s, or 0s with --verify and --verify-at].
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
     /// Number of swarms.
@@ -81,6 +85,17 @@ pub struct Args {
     /// Compare what the tracker knows with what was announced; alone, with what --fill would have announced.
     #[arg(long)]
     pub verify: bool,
+    /// Ask this tracker in --verify, instead of the targets, and for every peer of every swarm. Repeat it to ask several, one
+    /// after the other.
+    #[arg(long, value_name = "URL")]
+    pub verify_at: Vec<String>,
+    /// Wait so long before --verify: other regions hear of a change a little later than the clients who made it.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub verify_after: Duration,
+    /// Send a request without an answer to the next target, as clients do with the next tracker of a torrent, and count
+    /// it as lost only when none has answered.
+    #[arg(long)]
+    pub failover: bool,
     /// Share of --verify's known peers, in percent, below which the exit code is 1.
     #[arg(long, value_name = "PERCENT", default_value_t = 100.0)]
     pub min_known: f64,
@@ -105,9 +120,9 @@ pub struct Args {
     /// Connect before every announce, as short-lived UDP clients do, instead of once a minute for each source.
     #[arg(long)]
     pub connect_each: bool,
-    /// A request without an answer is lost after this time.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
-    pub deadline: Duration,
+    /// A request without an answer is lost after this time [default: 2s, or 1s for each target with --failover].
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub deadline: Option<Duration>,
     /// Print one JSON object instead of the table.
     #[arg(long)]
     pub json: bool,
@@ -164,6 +179,12 @@ pub struct Spec {
     pub transport: Transport,
     /// At least one; source `s` talks to target `s % targets`.
     pub targets: Vec<Target>,
+    /// When a target does not answer, its sources go on to the next.
+    pub failover: bool,
+    /// Whom to ask in the end instead of the targets, each with its URL.
+    pub verify_at: Vec<(String, Target)>,
+    /// How long to wait before that.
+    pub verify_after: Duration,
     /// Requests per second and their gaps; none in the closed mode.
     pub open: Option<(u32, Arrivals)>,
     /// Length of the mixed load.
@@ -204,11 +225,17 @@ impl Args {
     /// # Errors
     /// One sentence that names the flag to change.
     pub fn check(&self) -> anyhow::Result<Spec> {
-        let parsed = self.target.iter().map(|url| parse_target(url)).collect::<anyhow::Result<Vec<_>>>()?;
+        let parse = |urls: &[String]| urls.iter().map(|url| parse_target(url)).collect::<anyhow::Result<Vec<_>>>();
+        let (parsed, verify_at) = (parse(&self.target)?, parse(&self.verify_at)?);
         let transport = parsed.first().context("--target is missing: name a tracker, as udp://127.0.0.1:6969")?.0;
-        ensure!(parsed.iter().all(|(other, _)| *other == transport), "all --target must be UDP, or all HTTP");
+        ensure!(
+            parsed.iter().chain(&verify_at).all(|(other, _)| *other == transport),
+            "all --target and --verify-at must be UDP, or all HTTP"
+        );
         let targets: Vec<Target> = parsed.into_iter().map(|(_, target)| target).collect();
-        for target in &targets {
+        let verify_at: Vec<Target> = verify_at.into_iter().map(|(_, target)| target).collect();
+        ensure!(!self.failover || targets.len() > 1, "--failover needs another --target to go on to");
+        for target in targets.iter().chain(&verify_at) {
             ensure!(
                 self.i_own_the_target || is_near(target.addr.ip()),
                 "{} is neither on this machine nor in a private network: a load test of another's tracker is an attack; \
@@ -216,7 +243,7 @@ impl Args {
                 target.addr
             );
         }
-        let many_addresses = targets.iter().all(|t| t.addr.ip().is_loopback() && t.addr.is_ipv4());
+        let many_addresses = targets.iter().chain(&verify_at).all(|t| t.addr.ip().is_loopback() && t.addr.is_ipv4());
         let open = match (self.mode, self.rate) {
             (Mode::Open, Some(rate)) => Some((rate.get(), self.arrivals)),
             (Mode::Open, None) => anyhow::bail!("--mode open needs --rate N, the requests per second"),
@@ -225,10 +252,13 @@ impl Args {
             }
             (Mode::Closed, None) => None,
         };
-        let duration = self.duration.unwrap_or(Duration::from_secs(if self.verify { 0 } else { 10 }));
+        let verify = self.verify || !self.verify_at.is_empty();
+        let duration = self.duration.unwrap_or(Duration::from_secs(if verify { 0 } else { 10 }));
+        let deadline = self.deadline.unwrap_or(Duration::from_secs(if self.failover { 1 } else { 2 }));
         ensure!(duration <= Duration::from_secs(86_400), "--duration is at most 24h");
+        ensure!(self.verify_after <= Duration::from_secs(3600), "--verify-after is at most 1h");
         ensure!(
-            (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&self.deadline),
+            (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&deadline),
             "--deadline is between 1ms and 60s"
         );
         let shares = [
@@ -267,6 +297,9 @@ impl Args {
         Ok(Spec {
             transport,
             targets,
+            failover: self.failover,
+            verify_at: self.verify_at.iter().cloned().zip(verify_at).collect(),
+            verify_after: self.verify_after,
             open,
             duration,
             swarms: self.swarms.get(),
@@ -278,11 +311,11 @@ impl Args {
             workers,
             seed: self.seed,
             fill: self.fill,
-            verify: self.verify,
+            verify,
             num_want: self.numwant,
             mix: Mix { seeders: self.seeders, completes: self.completes, stops: self.stops, scrapes: self.scrapes },
             connect_each: self.connect_each,
-            deadline: self.deadline,
+            deadline,
         })
     }
 }
@@ -363,6 +396,8 @@ mod tests {
             ("--target udp://127.0.0.1:1 --stops nan", "--stops"),
             ("--target udp://127.0.0.1:1 --workers 65", "--workers"),
             ("--target http://127.0.0.1:1 --connect-each", "--connect-each"),
+            ("--target udp://127.0.0.1:1 --failover", "--failover"),
+            ("--target udp://127.0.0.1:1 --verify-at http://127.0.0.1:1", "--verify-at"),
             ("--target udp://127.0.0.1:1 --swarms 0", "--swarms"),
         ] {
             let error = check(line).unwrap_err();

@@ -16,6 +16,7 @@ use super::pacer::{LATE, Pacer};
 use super::tally::Tally;
 use super::udp;
 use super::workload::{Job, Population, Workload};
+use crate::clock::{Clock, SystemClock};
 
 /// A second.
 pub const SECOND: Nanos = 1_000_000_000;
@@ -149,8 +150,8 @@ fn run_phase<'a>(
 ) -> anyhow::Result<Tally> {
     sockets.core().tally = Tally::default();
     sockets.prepare()?;
-    sockets.core().tally = Tally::default();
     let start = sockets.core().now();
+    sockets.core().tally = Tally::begin(start, SystemClock::start().now().wall_millis);
     let until = pace.duration().map(|duration| start + duration);
     let mut pacer = pace.pacer(sockets.core().spec, worker, start);
     let sources = (0..).take_while(|source| sockets.source(*source).is_some()).count();

@@ -23,6 +23,8 @@ const SWEEP: Nanos = SECOND / 100;
 
 struct Source {
     index: u32,
+    /// The position of the target that it talks to.
+    target: usize,
     idle: Vec<usize>,
     waiting: VecDeque<(Job, Nanos)>,
     failures: u32,
@@ -34,6 +36,10 @@ struct Connection {
     /// Whether it has already answered: such a one may be closed by the tracker at any time, which is no fault.
     proven: bool,
     flight: Option<Flight<Job>>,
+    /// The target that it leads to.
+    target: usize,
+    /// Targets that were tried for the request before.
+    tries: usize,
     out: Vec<u8>,
     written: usize,
     input: Vec<u8>,
@@ -63,28 +69,46 @@ impl<'a> Worker<'a> {
                 stream: None,
                 proven: false,
                 flight: None,
+                target: index as usize % spec.targets.len(),
+                tries: 0,
                 out: Vec::new(),
                 written: 0,
                 input: Vec::new(),
             }));
             let idle = (first..connections.len()).collect();
-            sources.push(Source { index, idle, waiting: VecDeque::new(), failures: 0 });
+            sources.push(Source {
+                index,
+                target: index as usize % spec.targets.len(),
+                idle,
+                waiting: VecDeque::new(),
+                failures: 0,
+            });
         }
         let core = Core::new(spec, population)?;
         Ok(Self { core, sources, connections, busy: 0, waiting: 0, next_sweep: 0 })
     }
 
     fn target(&self, source: usize) -> &'a Target {
-        let targets = &self.core.spec.targets;
-        &targets[self.sources[source].index as usize % targets.len()]
+        &self.core.spec.targets[self.sources[source].target]
     }
 
     fn start(&mut self, connection: usize, job: Job, intended: Nanos) {
-        let target = self.target(self.connections[connection].source);
+        self.busy += 1;
+        self.connections[connection].tries = 0;
+        self.send(connection, job, intended);
+    }
+
+    /// Sends a request to the target of its source.
+    fn send(&mut self, connection: usize, job: Job, intended: Nanos) {
+        let source = self.connections[connection].source;
+        let target = self.target(source);
         let sent = self.core.now();
         self.core.tally.sent += 1;
-        self.busy += 1;
         let c = &mut self.connections[connection];
+        if c.target != self.sources[source].target {
+            c.target = self.sources[source].target;
+            c.stream = None;
+        }
         c.flight = Some(Flight { job, source: c.source as u32, intended, sent });
         c.out.clear();
         http_format::write_request(&mut c.out, target, self.core.population, &job, self.core.spec.num_want);
@@ -103,8 +127,7 @@ impl<'a> Worker<'a> {
         let c = &mut self.connections[connection];
         c.proven = false;
         let index = self.sources[c.source].index;
-        let targets = &self.core.spec.targets;
-        let addr = targets[index as usize % targets.len()].addr;
+        let addr = self.core.spec.targets[c.target].addr;
         let source = self.core.spec.many_addresses.then(|| SocketAddr::new(Population::address(index).into(), 0));
         let stream = connect(source, addr).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -215,8 +238,8 @@ impl<'a> Worker<'a> {
         let family = if self.target(source).addr.ip().to_canonical().is_ipv4() { Family::V4 } else { Family::V6 };
         let good = match http_format::parse_body(&input[body..end], &flight.job, self.core.population, family) {
             Ok(answer) => {
-                let latency = now.saturating_sub(flight.intended);
-                let good = self.core.tally.judge(&flight.job, self.core.spec.num_want, latency, &answer);
+                let times = [flight.intended, now];
+                let good = self.core.tally.judge(&flight.job, self.core.spec.num_want, times, &answer);
                 if good {
                     workload.answered(self.sources[source].index, flight.job, &answer);
                 }
@@ -224,6 +247,7 @@ impl<'a> Worker<'a> {
             }
             Err(text) => {
                 self.core.tally.malformed.add(&text);
+                self.core.tally.fails(flight.intended);
                 false
             }
         };
@@ -240,6 +264,24 @@ impl<'a> Worker<'a> {
             workload.failed(self.sources[source].index, flight.job);
         }
         self.finish(connection);
+    }
+
+    /// A request has no answer in time: it is lost, or sent to the next target, to which the source then goes on.
+    fn late(&mut self, workload: &mut dyn Workload, connection: usize, flight: &Flight<Job>) {
+        let targets = self.core.spec.targets.len();
+        let c = &mut self.connections[connection];
+        if !self.core.spec.failover || c.tries + 1 >= targets {
+            self.core.tally.lose(flight.intended);
+            return self.fail(workload, connection);
+        }
+        c.tries += 1;
+        let source = &mut self.sources[c.source];
+        if source.target == c.target {
+            source.target = (source.target + 1) % targets;
+        }
+        c.stream = None;
+        self.core.tally.failed_over += 1;
+        self.send(connection, flight.job, flight.intended);
     }
 
     /// The request has come to nothing, and the connection with it.
@@ -292,6 +334,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
     }
 
     fn submit(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos) {
+        self.core.tally.sends(intended);
         let s = &mut self.sources[source];
         if let Some(connection) = s.idle.pop() {
             self.start(connection, job, intended);
@@ -299,7 +342,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
             s.waiting.push_back((job, intended));
             self.waiting += 1;
         } else {
-            self.core.tally.unsent += 1;
+            self.core.tally.skip(intended);
             workload.failed(s.index, job);
         }
     }
@@ -311,9 +354,9 @@ impl<'a> Sockets<'a> for Worker<'a> {
         self.next_sweep = now + SWEEP;
         let deadline = self.core.spec.deadline.as_nanos() as Nanos;
         for connection in 0..self.connections.len() {
-            if self.connections[connection].flight.is_some_and(|flight| now >= flight.sent + deadline) {
-                self.core.tally.lost += 1;
-                self.fail(workload, connection);
+            let flight = self.connections[connection].flight;
+            if let Some(flight) = flight.filter(|flight| now >= flight.sent + deadline) {
+                self.late(workload, connection, &flight);
             }
         }
     }

@@ -12,6 +12,7 @@ mod http_format;
 mod pacer;
 mod report;
 mod tally;
+mod timeline;
 mod udp;
 mod verify;
 mod workload;
@@ -58,28 +59,50 @@ fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
     if spec.fill {
         let bar = Bar::new(show, "fill", Some(u64::from(spec.peers)), None);
         let tally = engine.run(|_| Fill::new(&population), Pace::All, &bar)?;
-        phases.push(Phase { name: "fill", tally, recall: None });
+        phases.push(Phase { name: "fill", tally, recall: Vec::new() });
     }
     if !spec.duration.is_zero() {
         let bar = Bar::new(show, "load", None, Some(spec.duration));
         let pace = if spec.open.is_some() { Pace::Open(spec.duration) } else { Pace::Closed(spec.duration) };
         let tally = engine.run(|worker| Living::new(&population, spec.mix, worker), pace, &bar)?;
-        phases.push(Phase { name: "load", tally, recall: None });
+        phases.push(Phase { name: "load", tally, recall: Vec::new() });
     }
     if spec.verify {
         if phases.is_empty() {
             population.assume_filled();
         }
-        let bar = Bar::new(show, "verify", None, None);
-        let findings = Findings::new(&population);
-        let mut tally = engine.run(|_| Verify::new(&findings, Pass::Scrape), Pace::All, &bar)?;
-        let looks = engine.run(|_| Verify::new(&findings, Pass::Look), Pace::All, &bar)?;
-        let elapsed = tally.elapsed + looks.elapsed;
-        tally.merge(&looks);
-        tally.elapsed = elapsed;
-        phases.push(Phase { name: "verify", tally, recall: Some(findings.recall()) });
+        std::thread::sleep(spec.verify_after);
+        phases.push(verify(spec, &population, &mut engine, show)?);
     }
     Ok(phases)
+}
+
+/// Asks the targets, or those of `--verify-at` one after the other, and in two passes: an observer would be counted.
+fn verify(spec: &Spec, population: &Population, engine: &mut Engine<'_>, show: bool) -> anyhow::Result<Phase> {
+    let bar = Bar::new(show, "verify", None, None);
+    let (mut tally, mut recall) = (tally::Tally::default(), Vec::new());
+    let mut run = |engine: &mut Engine<'_>, findings: &Findings<'_>, pass| -> anyhow::Result<()> {
+        let pass = engine.run(|_| Verify::new(findings, pass), Pace::All, &bar)?;
+        let elapsed = tally.elapsed + pass.elapsed;
+        tally.merge(&pass);
+        tally.elapsed = elapsed;
+        Ok(())
+    };
+    if spec.verify_at.is_empty() {
+        let findings = Findings::new(population, false);
+        run(engine, &findings, Pass::Scrape)?;
+        run(engine, &findings, Pass::Look)?;
+        recall.push((None, findings.recall()));
+    }
+    let findings: Vec<_> = spec.verify_at.iter().map(|_| Findings::new(population, true)).collect();
+    for pass in [Pass::Scrape, Pass::Look] {
+        for ((_, target), findings) in spec.verify_at.iter().zip(&findings) {
+            let alone = Spec { targets: vec![target.clone()], failover: false, ..spec.clone() };
+            run(&mut Engine::new(&alone, population)?, findings, pass)?;
+        }
+    }
+    recall.extend(spec.verify_at.iter().zip(&findings).map(|((url, _), it)| (Some(url.clone()), it.recall())));
+    Ok(Phase { name: "verify", tally, recall })
 }
 
 /// What makes the exit code 1, one sentence each.
@@ -95,9 +118,10 @@ fn failures(args: &Args, phase: &Phase) -> Vec<String> {
     if let Some(max) = args.max_loss.filter(|max| t.loss() > *max) {
         failures.push(format!("{name}: {:.3} % lost, more than the {max} % of --max-loss", t.loss()));
     }
-    if let Some(recall) = phase.recall.filter(|recall| recall.percent() < args.min_known) {
+    for (at, recall) in phase.recall.iter().filter(|(_, recall)| recall.percent() < args.min_known) {
+        let at = at.as_ref().map_or(String::new(), |at| format!(" at {at}"));
         failures.push(format!(
-            "{name}: {:.3} % known, less than the {} % of --min-known",
+            "{name}: {:.3} % known{at}, less than the {} % of --min-known",
             recall.percent(),
             args.min_known
         ));
@@ -108,6 +132,8 @@ fn failures(args: &Args, phase: &Phase) -> Vec<String> {
 fn setup(args: &Args, spec: &Spec) -> Value {
     json!({
         "targets": args.target,
+        "verify_at": args.verify_at,
+        "failover": args.failover,
         "mode": if spec.open.is_some() { "open" } else { "closed" },
         "rate": spec.open.map(|(rate, _)| rate),
         "seed": spec.seed,

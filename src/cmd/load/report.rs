@@ -16,8 +16,8 @@ pub struct Phase {
     pub name: &'static str,
     /// What was counted.
     pub tally: Tally,
-    /// What `--verify` found.
-    pub recall: Option<Recall>,
+    /// What `--verify` found, and whom it asked if those were others than the targets.
+    pub recall: Vec<(Option<String>, Recall)>,
 }
 
 impl Phase {
@@ -51,7 +51,7 @@ impl Phase {
         );
         let _ = writeln!(
             out,
-            "  sent {}, errors {}, malformed {}, lost {} ({:.3} %), unsent {}, sent late {}, stray {}",
+            "  sent {}, errors {}, malformed {}, lost {} ({:.3} %), unsent {}, sent late {}, stray {}, failed over {}",
             t.sent,
             t.errors.count,
             t.malformed.count,
@@ -59,15 +59,19 @@ impl Phase {
             t.loss(),
             t.unsent,
             t.late,
-            t.stray
+            t.stray,
+            t.failed_over
         );
         for (name, faults) in [("error", &t.errors), ("malformed", &t.malformed), ("socket", &t.io)] {
             faults.texts.iter().for_each(|text| {
                 let _ = writeln!(out, "  {name}: {text:?}");
             });
         }
-        if let Some(recall) = &self.recall {
-            let _ = writeln!(out, "  {recall}");
+        for (at, recall) in &self.recall {
+            let _ = match at {
+                Some(at) => writeln!(out, "  at {at}: {recall}"),
+                None => writeln!(out, "  {recall}"),
+            };
         }
         out
     }
@@ -97,9 +101,15 @@ impl Phase {
             "unsent": t.unsent,
             "sent_late": t.late,
             "stray": t.stray,
+            "failed_over": t.failed_over,
+            "started_unix_ms": t.started_millis,
+            "timeline": t.timeline.json(),
         });
-        if let Some(recall) = &self.recall {
-            value["recall"] = recall.json();
+        for (at, recall) in &self.recall {
+            match at {
+                Some(at) => value["recall_at"][at] = recall.json(),
+                None => value["recall"] = recall.json(),
+            }
         }
         value
     }

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::answer::Answer;
 use super::flights::Nanos;
+use super::timeline::Timeline;
 use super::workload::Job;
 
 /// Distinct texts of errors that are kept.
@@ -96,8 +97,16 @@ pub struct Tally {
     pub late: u64,
     /// Replies to nothing: duplicates, or later than the deadline.
     pub stray: u64,
+    /// Requests that were sent to another target because the first did not answer in time.
+    pub failed_over: u64,
     /// Length of the phase until the last request was sent.
     pub elapsed: Nanos,
+    /// The same by seconds.
+    pub timeline: Timeline,
+    /// When the phase began, in the time of its worker.
+    start: Nanos,
+    /// When the phase began, in milliseconds since the Unix epoch.
+    pub started_millis: u64,
 }
 
 impl Default for Tally {
@@ -115,7 +124,11 @@ impl Default for Tally {
             unsent: 0,
             late: 0,
             stray: 0,
+            failed_over: 0,
             elapsed: 0,
+            timeline: Timeline::default(),
+            start: 0,
+            started_millis: 0,
         }
     }
 }
@@ -160,21 +173,52 @@ impl Tally {
         self.latency[kind as usize].saturating_record(latency);
     }
 
-    /// Judges an answer; true if it is a good one to `job`.
-    pub fn judge(&mut self, job: &Job, num_want: i32, latency: Nanos, answer: &Answer<'_>) -> bool {
+    /// A phase begins: now in the time of its worker, and in milliseconds since the Unix epoch.
+    pub fn begin(start: Nanos, started_millis: u64) -> Self {
+        Self { start, started_millis, ..Self::default() }
+    }
+
+    /// Counts a request that was due at `intended` and is sent for the first time.
+    pub fn sends(&mut self, intended: Nanos) {
+        self.timeline.sent(intended.saturating_sub(self.start));
+    }
+
+    /// Counts a request that nobody has answered.
+    pub fn lose(&mut self, intended: Nanos) {
+        self.lost += 1;
+        self.fails(intended);
+    }
+
+    /// Counts a request that could not be sent.
+    pub fn skip(&mut self, intended: Nanos) {
+        self.unsent += 1;
+        self.fails(intended);
+    }
+
+    /// Notes when a request that failed was due.
+    pub fn fails(&mut self, intended: Nanos) {
+        self.timeline.failed(intended.saturating_sub(self.start));
+    }
+
+    /// Judges an answer that came `now` to a request that was due at `intended`; true if it is a good one to `job`.
+    pub fn judge(&mut self, job: &Job, num_want: i32, [intended, now]: [Nanos; 2], answer: &Answer<'_>) -> bool {
         if let Err(text) = answer.check(job, num_want) {
             self.malformed.add(&text);
+            self.fails(intended);
             return false;
         }
         match answer {
             Answer::Error(text) => {
                 self.errors.add(text);
+                self.fails(intended);
                 return false;
             }
             Answer::Announce(peers) => self.peers.saturating_record(peers.len() as u64),
             Answer::Scrape(_) => {}
         }
+        let latency = now.saturating_sub(intended);
         self.good(job.into(), latency);
+        self.timeline.answered(intended.saturating_sub(self.start), latency);
         true
     }
 
@@ -192,6 +236,11 @@ impl Tally {
         self.unsent += other.unsent;
         self.late += other.late;
         self.stray += other.stray;
+        self.failed_over += other.failed_over;
+        self.timeline.merge(&other.timeline);
+        if self.started_millis == 0 {
+            self.started_millis = other.started_millis;
+        }
         self.elapsed = self.elapsed.max(other.elapsed);
     }
 }

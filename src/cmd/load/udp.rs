@@ -27,6 +27,14 @@ const ID_LIFETIME: Nanos = 60 * SECOND;
 /// A new connection id is fetched from this age on, so that no announce has to wait for it.
 const ID_REFRESH: Nanos = 50 * SECOND;
 
+/// A request under way: what for, to which target, and how many targets were tried before.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    ask: Ask,
+    target: usize,
+    tries: usize,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     /// For a connection id of the source.
@@ -44,14 +52,17 @@ struct Source {
     connecting: bool,
     in_flight: u32,
     failures: u32,
-    waiting: VecDeque<(Job, Nanos)>,
+    /// The position of the target that it talks to.
+    target: usize,
+    /// Jobs, when they were due, and how many targets were tried for them.
+    waiting: VecDeque<(Job, Nanos, usize)>,
 }
 
 /// One thread's share of the sources.
 pub struct Worker<'a> {
     core: Core<'a>,
     sources: Vec<Source>,
-    flights: Flights<Ask>,
+    flights: Flights<Sent>,
     next_refresh: Nanos,
     out: Vec<u8>,
     hashes: Vec<[u8; 20]>,
@@ -67,7 +78,8 @@ impl<'a> Worker<'a> {
         let core = Core::new(spec, population)?;
         let mut sources = Vec::new();
         for index in (worker..spec.sources).step_by(spec.workers as usize) {
-            let target = spec.targets[index as usize % spec.targets.len()].addr;
+            let position = index as usize % spec.targets.len();
+            let target = spec.targets[position].addr;
             let mut socket = open_socket(spec, index, target)?;
             core.poll
                 .registry()
@@ -81,6 +93,7 @@ impl<'a> Worker<'a> {
                 connecting: false,
                 in_flight: 0,
                 failures: 0,
+                target: position,
                 waiting: VecDeque::new(),
             });
         }
@@ -119,7 +132,7 @@ impl<'a> Worker<'a> {
 
     fn connect(&mut self, source: usize) {
         let now = self.core.now();
-        if let Some(id) = self.begin(source, Ask::Connect, now) {
+        if let Some(id) = self.begin(source, Ask::Connect, now, 0) {
             self.sources[source].connecting = true;
             self.out.clear();
             encode_connect(&mut self.out, id);
@@ -127,14 +140,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn launch(&mut self, workload: &mut dyn Workload, source: usize, ask: Ask, intended: Nanos) {
+    fn launch(&mut self, workload: &mut dyn Workload, source: usize, ask: Ask, intended: Nanos, tries: usize) {
         let (job, connects) = match ask {
             Ask::Job(job) => (job, false),
             Ask::ConnectFor(job) => (job, true),
             Ask::Connect => return,
         };
-        let Some(transaction_id) = self.begin(source, ask, intended) else {
-            self.core.tally.unsent += 1;
+        let Some(transaction_id) = self.begin(source, ask, intended, tries) else {
+            self.core.tally.skip(intended);
             workload.failed(self.sources[source].index, job);
             return;
         };
@@ -148,9 +161,10 @@ impl<'a> Worker<'a> {
         self.send(source);
     }
 
-    fn begin(&mut self, source: usize, ask: Ask, intended: Nanos) -> Option<TransactionId> {
+    fn begin(&mut self, source: usize, ask: Ask, intended: Nanos, tries: usize) -> Option<TransactionId> {
         let sent = self.core.now();
-        self.flights.begin(Flight { job: ask, source: source as u32, intended, sent }).map(TransactionId)
+        let job = Sent { ask, target: self.sources[source].target, tries };
+        self.flights.begin(Flight { job, source: source as u32, intended, sent }).map(TransactionId)
     }
 
     fn encode(&mut self, source: usize, job: Job, transaction_id: TransactionId) {
@@ -224,15 +238,16 @@ impl<'a> Worker<'a> {
             return self.fail(workload, &flight);
         }
         let now = self.core.now();
-        let job = match (flight.job, response) {
+        let job = match (flight.job.ask, response) {
             (Ask::Job(job), _) => job,
             (ask, Response::Connect { connection_id, .. }) => {
                 self.core.tally.good(Kind::Connect, now - flight.sent);
                 self.sources[source].connection = Some((connection_id, now));
-                return self.connected(workload, source, ask, flight.intended);
+                return self.connected(workload, source, ask, flight.intended, flight.job.tries);
             }
             (_, Response::Error { message, .. }) => {
                 self.core.tally.errors.add(&String::from_utf8_lossy(message));
+                self.core.tally.fails(flight.intended);
                 return self.fail(workload, &flight);
             }
             _ => {
@@ -255,7 +270,7 @@ impl<'a> Worker<'a> {
                 return self.fail(workload, &flight);
             }
         };
-        if self.core.tally.judge(&job, self.core.spec.num_want, now.saturating_sub(flight.intended), &answer) {
+        if self.core.tally.judge(&job, self.core.spec.num_want, [flight.intended, now], &answer) {
             self.sources[source].in_flight -= 1;
             self.sources[source].failures = 0;
             workload.answered(self.sources[source].index, job, &answer);
@@ -267,16 +282,16 @@ impl<'a> Worker<'a> {
     }
 
     /// A connection id has come: sends what waited for it.
-    fn connected(&mut self, workload: &mut dyn Workload, source: usize, ask: Ask, intended: Nanos) {
+    fn connected(&mut self, workload: &mut dyn Workload, source: usize, ask: Ask, intended: Nanos, tries: usize) {
         match ask {
             Ask::ConnectFor(job) => {
                 self.sources[source].in_flight -= 1;
-                self.launch(workload, source, Ask::Job(job), intended);
+                self.launch(workload, source, Ask::Job(job), intended, tries);
             }
             _ => {
                 self.sources[source].connecting = false;
-                while let Some((job, intended)) = self.sources[source].waiting.pop_front() {
-                    self.launch(workload, source, Ask::Job(job), intended);
+                while let Some((job, intended, tries)) = self.sources[source].waiting.pop_front() {
+                    self.launch(workload, source, Ask::Job(job), intended, tries);
                 }
             }
         }
@@ -285,25 +300,89 @@ impl<'a> Worker<'a> {
     /// Gives up what has waited too long.
     fn give_up(&mut self, workload: &mut dyn Workload, now: Nanos) {
         while let Some(flight) = self.flights.expire(now) {
-            self.core.tally.lost += 1;
-            self.fail(workload, &flight);
+            if self.core.spec.failover {
+                self.fail_over(workload, &flight);
+            } else {
+                self.lose(workload, &flight);
+            }
             self.core.ready.push(flight.source as usize);
         }
     }
 
+    fn lose(&mut self, workload: &mut dyn Workload, flight: &Flight<Sent>) {
+        match flight.job.ask {
+            Ask::Connect => self.core.tally.lost += 1,
+            Ask::Job(_) | Ask::ConnectFor(_) => self.core.tally.lose(flight.intended),
+        }
+        self.fail(workload, flight);
+    }
+
+    /// A target has not answered in time: the source goes on to the next one, and its requests with it.
+    fn fail_over(&mut self, workload: &mut dyn Workload, flight: &Flight<Sent>) {
+        let (targets, at) = (&self.core.spec.targets, flight.source as usize);
+        let source = &mut self.sources[at];
+        // Others that were under way to the same target are late as well.
+        if source.target == flight.job.target {
+            source.target = (source.target + 1) % targets.len();
+            source.connection = None;
+            if let Err(e) = source.socket.connect(targets[source.target].addr) {
+                self.core.tally.io.add(&e.to_string());
+            }
+        }
+        let Sent { ask, tries, .. } = flight.job;
+        match ask {
+            Ask::Job(_) | Ask::ConnectFor(_) if tries + 1 >= targets.len() => self.lose(workload, flight),
+            Ask::Job(job) | Ask::ConnectFor(job) => {
+                source.in_flight -= 1;
+                self.core.tally.failed_over += 1;
+                self.request(workload, at, job, flight.intended, tries + 1);
+            }
+            Ask::Connect => {
+                source.connecting = false;
+                for (job, intended, tries) in std::mem::take(&mut source.waiting) {
+                    if tries + 1 >= targets.len() {
+                        self.core.tally.skip(intended);
+                        workload.failed(self.sources[at].index, job);
+                    } else {
+                        self.request(workload, at, job, intended, tries + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a request, or lets it wait for a connection id.
+    fn request(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos, tries: usize) {
+        if self.core.spec.connect_each {
+            self.launch(workload, source, Ask::ConnectFor(job), intended, tries);
+        } else if self.valid_connection(source, self.core.now()).is_some() {
+            self.launch(workload, source, Ask::Job(job), intended, tries);
+        } else {
+            if !self.sources[source].connecting {
+                self.connect(source);
+            }
+            if self.sources[source].waiting.len() < MAX_WAITING {
+                self.sources[source].waiting.push_back((job, intended, tries));
+            } else {
+                self.core.tally.skip(intended);
+                workload.failed(self.sources[source].index, job);
+            }
+        }
+    }
+
     /// A request has come to nothing, and with a connect all that waited for it.
-    fn fail(&mut self, workload: &mut dyn Workload, flight: &Flight<Ask>) {
+    fn fail(&mut self, workload: &mut dyn Workload, flight: &Flight<Sent>) {
         let source = &mut self.sources[flight.source as usize];
         source.failures += 1;
-        match flight.job {
+        match flight.job.ask {
             Ask::Job(job) | Ask::ConnectFor(job) => {
                 source.in_flight -= 1;
                 workload.failed(source.index, job);
             }
             Ask::Connect => {
                 source.connecting = false;
-                for (job, _) in std::mem::take(&mut source.waiting) {
-                    self.core.tally.unsent += 1;
+                for (job, intended, _) in std::mem::take(&mut source.waiting) {
+                    self.core.tally.skip(intended);
                     workload.failed(source.index, job);
                 }
             }
@@ -361,21 +440,8 @@ impl<'a> Sockets<'a> for Worker<'a> {
     }
 
     fn submit(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos) {
-        if self.core.spec.connect_each {
-            self.launch(workload, source, Ask::ConnectFor(job), intended);
-        } else if self.valid_connection(source, self.core.now()).is_some() {
-            self.launch(workload, source, Ask::Job(job), intended);
-        } else {
-            if !self.sources[source].connecting {
-                self.connect(source);
-            }
-            if self.sources[source].waiting.len() < MAX_WAITING {
-                self.sources[source].waiting.push_back((job, intended));
-            } else {
-                self.core.tally.unsent += 1;
-                workload.failed(self.sources[source].index, job);
-            }
-        }
+        self.core.tally.sends(intended);
+        self.request(workload, source, job, intended, 0);
     }
 
     fn maintain(&mut self, workload: &mut dyn Workload, now: Nanos, sending: bool) {

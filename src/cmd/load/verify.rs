@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::workload::{Job, Population, Workload};
+use super::workload::{FIRST_PORT, Job, Life, Population, Workload};
 
 /// Swarms per scrape: what every UDP tracker answers in one datagram.
 const SCRAPE: u32 = 70;
@@ -19,6 +19,8 @@ const SAMPLE: u32 = 1000;
 pub struct Findings<'a> {
     population: &'a Population,
     expected: Vec<u32>,
+    /// Look into every swarm instead of a sample.
+    every: bool,
     scraped: Vec<AtomicU32>,
     looks: Mutex<Vec<Look>>,
 }
@@ -28,6 +30,8 @@ pub struct Findings<'a> {
 struct Look {
     swarm: u32,
     members: u32,
+    /// Of these, such as have not stopped.
+    alive: u32,
     strangers: u32,
 }
 
@@ -48,6 +52,10 @@ pub struct Recall {
     pub sample_known: u64,
     /// Peers that it was told and that were never announced in that swarm.
     pub strangers: u64,
+    /// Peers that it was not told although the list had room for them.
+    pub missing: u64,
+    /// Peers that it was told and that had stopped.
+    pub risen: u64,
 }
 
 impl Recall {
@@ -69,6 +77,8 @@ impl Recall {
                 "expected": self.sample_expected,
                 "percent": percent(self.sample_known, self.sample_expected),
                 "strangers": self.strangers,
+                "missing": self.missing,
+                "risen": self.risen,
             },
         })
     }
@@ -82,7 +92,8 @@ impl fmt::Display for Recall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "known {} of {} ({:.1} %), {} too many; returned in {} sampled swarms: {} of {} ({:.1} %), {} strangers",
+            "known {} of {} ({:.1} %), {} too many; returned in {} sampled swarms: {} of {} ({:.1} %), {} strangers, \
+             {} missing, {} risen",
             self.known,
             self.expected,
             self.percent(),
@@ -92,15 +103,18 @@ impl fmt::Display for Recall {
             self.sample_expected,
             percent(self.sample_known, self.sample_expected),
             self.strangers,
+            self.missing,
+            self.risen,
         )
     }
 }
 
 impl<'a> Findings<'a> {
-    /// Expects what the population now says.
-    pub fn new(population: &'a Population) -> Self {
+    /// Expects what the population now says, of every swarm or of a sample.
+    pub fn new(population: &'a Population, every: bool) -> Self {
         Self {
             population,
+            every,
             expected: population.expected(),
             scraped: (0..population.swarms()).map(|_| AtomicU32::new(0)).collect(),
             looks: Mutex::new(Vec::new()),
@@ -127,6 +141,11 @@ impl<'a> Findings<'a> {
             sample_expected: sum(&|look| self.expected[look.swarm as usize].min(limit)),
             sample_known: sum(&|look| look.members),
             strangers: sum(&|look| look.strangers),
+            missing: sum(&|look| {
+                let missing = self.expected[look.swarm as usize].saturating_sub(look.alive);
+                if look.members + look.strangers < limit { missing } else { 0 }
+            }),
+            risen: sum(&|look| look.members - look.alive),
         }
     }
 }
@@ -167,9 +186,9 @@ impl<'a> Verify<'a> {
             }),
             Pass::Look => {
                 // Half of the sample are the largest swarms, half are spread over all.
-                let sample = SAMPLE.min(p.swarms());
+                let sample = if self.findings.every { p.swarms() } else { SAMPLE.min(p.swarms()) };
                 let spread = (u64::from(at) * u64::from(p.swarms()) / u64::from(sample)) as u32;
-                let swarm = if at < sample / 2 { at } else { spread };
+                let swarm = if at < sample / 2 || self.findings.every { at } else { spread };
                 (at < sample).then_some(Job::Observe { swarm, leave: false })
             }
         }
@@ -193,10 +212,13 @@ impl Workload for Verify<'_> {
             (Job::Observe { swarm, leave: false }, Answer::Announce(peers)) => {
                 let distinct: HashSet<_> = peers.iter().collect();
                 let belongs = |peer: u32| population.swarm_of(peer) == swarm;
-                let members =
-                    distinct.iter().filter_map(|p| population.peer_at(p.ip(), p.port())).filter(|p| belongs(*p));
-                let members = members.count() as u32;
-                let look = Look { swarm, members, strangers: distinct.len() as u32 - members };
+                let peers = distinct.iter().filter_map(|p| population.peer_at(p.ip(), p.port()));
+                let members: Vec<_> = peers.filter(|peer| belongs(*peer)).collect();
+                let alive = members.iter().filter(|peer| population.life(**peer) != Life::Absent).count() as u32;
+                let members = members.len() as u32;
+                // Observers that have looked elsewhere have stopped, but that may not have been told to all yet.
+                let peers = distinct.iter().filter(|peer| peer.port() >= FIRST_PORT).count() as u32;
+                let look = Look { swarm, members, alive, strangers: peers - members };
                 self.findings.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(look);
                 self.again[source as usize].push(Job::Observe { swarm, leave: true });
             }

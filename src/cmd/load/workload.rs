@@ -1,7 +1,7 @@
 //! Who announces what: the peers, their swarms, their lives, and what they ask next.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use clap::ValueEnum;
 use rand::rngs::StdRng;
@@ -20,6 +20,8 @@ pub const MAX_PEERS_PER_ADDRESS: u32 = u16::MAX as u32 - FIRST_PORT as u32 + 1;
 const OBSERVER_WANTS: i32 = 10_000;
 /// Hashes of one scrape of the mixed load are at most this many; real clients ask for one to a few.
 const MAX_SCRAPE: u32 = 10;
+/// Peers that are looked at to find one that waits for no answer.
+const MAX_BUSY: u32 = 64;
 
 /// How peers choose their swarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,6 +113,9 @@ pub struct Population {
     seeders: f64,
     swarm_of: Vec<u32>,
     lives: Vec<AtomicU8>,
+    /// Peers that wait for an answer. A client does not announce again before it has one, and if it did, nobody could say
+    /// which of the two announces was the last.
+    busy: Vec<AtomicBool>,
 }
 
 impl Population {
@@ -135,6 +140,7 @@ impl Population {
             seeders: spec.mix.seeders,
             swarm_of: (0..spec.peers).map(|peer| if peer < covered { peer } else { draw(&mut rng) }).collect(),
             lives: (0..spec.peers).map(|_| AtomicU8::new(Life::Absent as u8)).collect(),
+            busy: (0..spec.peers).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
@@ -235,6 +241,11 @@ impl Population {
         self.lives[peer as usize].store(life as u8, Relaxed);
     }
 
+    /// Whether the peer waited for an answer before it was said to wait, or not to.
+    fn set_busy(&self, peer: u32, busy: bool) -> bool {
+        self.busy[peer as usize].swap(busy, Relaxed)
+    }
+
     /// The life in which `--fill` announces a peer.
     pub fn first_life(&self, peer: u32) -> Life {
         let uniform = mix(self.seed.wrapping_add(1) ^ mix(u64::from(peer))) as f64 / u64::MAX as f64;
@@ -303,6 +314,10 @@ impl Workload for Living<'_> {
             let first = p.swarm_of(peer).min(p.swarms() - count);
             return Some(Job::Scrape { first, count: count as u8 });
         }
+        // The next of the source that waits for nothing; if all do, this one has to be enough.
+        let (count, first) = (p.peers_of_source(source), peer / p.sources());
+        let mut peers = (0..count.min(MAX_BUSY)).map(|at| (first + at) % count * p.sources() + source);
+        let peer = peers.find(|peer| !p.set_busy(*peer, true)).unwrap_or(peer);
         let (event, next) = self.step(p.life(peer));
         Some(Job::Announce { peer, event, next })
     }
@@ -310,6 +325,13 @@ impl Workload for Living<'_> {
     fn answered(&mut self, _source: u32, job: Job, _answer: &Answer<'_>) {
         if let Job::Announce { peer, next, .. } = job {
             self.population.set_life(peer, next);
+            self.population.set_busy(peer, false);
+        }
+    }
+
+    fn failed(&mut self, _source: u32, job: Job) {
+        if let Job::Announce { peer, .. } = job {
+            self.population.set_busy(peer, false);
         }
     }
 }
@@ -376,6 +398,9 @@ pub mod tests {
         Spec {
             transport: Transport::Udp,
             targets: vec![Target { addr, host: "127.0.0.1:6969".into(), path: "/announce".into() }],
+            failover: false,
+            verify_at: Vec::new(),
+            verify_after: Duration::ZERO,
             open: None,
             duration: Duration::ZERO,
             swarms,

@@ -12,8 +12,12 @@ use crate::partition::routes::Routes;
 const PERIOD: Duration = Duration::from_secs(45);
 /// Comparisons at a time.
 const AT_A_TIME: usize = 4;
+/// The same while some are urgent.
+const URGENT_AT_A_TIME: usize = 16;
 /// How long after a cut has healed copies are compared: what waited in queues comes first.
 const AFTER_HEAL: Duration = Duration::from_secs(1);
+/// How long after a death: until then others may not have noticed it.
+const AFTER_DEATH: Duration = Duration::from_secs(3);
 
 /// What is being compared and what is to be compared.
 #[derive(Default)]
@@ -21,6 +25,8 @@ pub struct Comparisons {
     running: BTreeSet<u16>,
     /// Nodes that were cut off, and from when on to compare with them.
     healed: BTreeMap<NodeId, Duration>,
+    /// Partitions that a dead node led, with whom to compare them and from when on.
+    succeeded: BTreeMap<(u16, NodeId), Duration>,
     /// Partitions to be compared with a node as soon as possible.
     urgent: BTreeSet<(u16, NodeId)>,
     /// The partition that the next regular comparison is for, and its due time.
@@ -36,6 +42,11 @@ impl Comparisons {
     /// Compares everything with a node that has just come back.
     pub fn heal_later(&mut self, node: NodeId, now: Duration) {
         self.healed.insert(node, now + AFTER_HEAL);
+    }
+
+    /// Compares a partition that a dead node led, soon.
+    pub fn succeed(&mut self, partition: u16, node: NodeId, now: Duration) {
+        self.succeeded.insert((partition, node), now + AFTER_DEATH);
     }
 
     /// A comparison has ended.
@@ -62,6 +73,8 @@ impl Comparisons {
             self.healed.remove(&node);
             self.urgent.extend(held.iter().filter(|at| shares(routes, *at, &node)).map(|at| (at, node.clone())));
         }
+        let ripe = self.succeeded.extract_if(.., |_, at| *at <= now);
+        self.urgent.extend(ripe.map(|(pair, _)| pair).filter(|(partition, _)| held.contains(*partition)));
         let mut due = Vec::new();
         let waiting = std::mem::take(&mut self.urgent);
         for (partition, node) in waiting {
@@ -70,7 +83,7 @@ impl Comparisons {
             match peer {
                 // Another cut will bring it back.
                 None => {}
-                Some(_) if self.running.len() >= AT_A_TIME || self.running.contains(&partition) => {
+                Some(_) if self.running.len() >= URGENT_AT_A_TIME || self.running.contains(&partition) => {
                     self.urgent.insert((partition, node));
                 }
                 Some(peer) => {

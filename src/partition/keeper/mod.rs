@@ -5,6 +5,7 @@
 mod compare;
 mod job;
 mod status;
+mod succession;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

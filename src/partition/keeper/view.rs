@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::State;
+use super::{State, succession};
 use crate::cluster::{Members, NodeId, Placement, RoutingTable};
 use crate::link::PeerTarget;
 use crate::partition::replication::DeltaQueue;
@@ -133,6 +133,11 @@ impl State {
         let peers = table.nodes().iter().map(|node| peer(&node.id)).collect();
         let routes = Routes::new(table, peers);
         self.tell_takeovers(&routes);
+        let before = self.arguments.routes.load();
+        for (partition, node) in succession::to_compare(&before.table, &routes.table, self.arguments.partitions) {
+            self.comparisons.succeed(partition, node, now);
+        }
+        drop(before);
         self.summary = Summary::new(&routes.table, self.arguments.partitions, self.arguments.replicas);
         self.arguments.routes.store(Arc::new(routes));
     }

@@ -1,0 +1,98 @@
+//! Two regions that do not reach each other for a while.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::cluster::Cluster;
+use super::load::Load;
+use super::network::{Namespaces, Network};
+use super::scale::{Figures, choose};
+use super::skipped;
+
+const NODES: [&str; 4] = ["eu-1", "eu-2", "us-1", "us-2"];
+
+/// What a node holds: swarms and peers.
+fn holds(cluster: &Cluster, node: &str) -> [f64; 3] {
+    [("tidings_swarms", ""), ("tidings_peers", "leecher"), ("tidings_peers", "seeder")].map(|(name, label)| {
+        cluster.metric(node, name, if label.is_empty() { &[] } else { std::slice::from_ref(&label) })
+    })
+}
+
+/// Bytes that all nodes have been sent to make copies the same.
+fn repaired(cluster: &Cluster) -> f64 {
+    let bytes = |node: &&str| cluster.metric(node, "tidings_cluster_pulled_bytes_total", &["purpose=\"repair\""]);
+    NODES.iter().map(bytes).sum()
+}
+
+/// A load for each side, each of peers of its own.
+fn both_sides(cluster: &Cluster, rate: u64, seconds: u64) -> [Load; 2] {
+    let (peers, swarms) = (60_000, 1000);
+    [("eu", 7), ("us", 8)].map(|(region, seed)| {
+        let nodes = [format!("{region}-1"), format!("{region}-2")];
+        let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+        let args = format!(
+            "--mode open --rate {rate} --duration {seconds}s --peers {peers} --swarms {swarms} --sources 16 \
+             --spread uniform --stops 0 --scrapes 0 --seed {seed}"
+        );
+        Load::start(cluster, region, &nodes, &nodes, &args)
+    })
+}
+
+#[test]
+fn two_regions_that_were_cut_from_each_other_become_equal() {
+    if let Some(missing) = Namespaces::missing() {
+        return skipped(&missing);
+    }
+    let seconds = choose(10, 60);
+    let mut figures = Figures::default();
+    let mut bytes = Vec::new();
+    // What differs after the cut is four times as much the second time. Queues are so short that they do not carry all of it:
+    // what this is about is what has to be made up for without them.
+    for rate in choose([500, 2000], [200, 800]) {
+        let network = Network::Namespaces(Namespaces::new(&["eu", "us"]));
+        let mut cluster = Cluster::new(network, &["limits.hint_bytes=65536"]);
+        NODES.iter().for_each(|node| cluster.start_node(node));
+        cluster.wait_ready();
+        let Network::Namespaces(namespaces) = &cluster.network else { unreachable!() };
+        let before = repaired(&cluster);
+        let loads = both_sides(&cluster, rate, seconds + 2);
+        sleep(Duration::from_secs(2));
+        namespaces.cut();
+        sleep(Duration::from_secs(seconds));
+        let reports = loads.map(Load::finish);
+        let apart = NODES.map(|node| holds(&cluster, node));
+        namespaces.heal();
+        let healed = Instant::now();
+        let expected: u64 = reports.iter().map(|report| report.recall().expected).sum();
+        let equal = || {
+            let all = NODES.map(|node| holds(&cluster, node));
+            all.iter().all(|node| *node == all[0] && node[1] + node[2] >= expected as f64)
+        };
+        let limit = Duration::from_secs(60);
+        while !equal() && healed.elapsed() < limit {
+            sleep(Duration::from_millis(200));
+        }
+        let took = healed.elapsed();
+        println!("apart {apart:?}; after the heal {:?}", NODES.map(|node| holds(&cluster, node)));
+        assert!(apart[0] != apart[2], "nothing was cut");
+        for (report, side) in reports.iter().zip(["eu", "us"]) {
+            let recall = report.recall();
+            figures.none(&format!("client errors in {side} at {rate}/s"), report.errors());
+            figures.none(&format!("peers that {side} itself lacks"), recall.missing + recall.uncounted);
+        }
+        figures.within(&format!("all copies equal after a cut at {rate}/s"), took, Duration::from_secs(30));
+        let differed = (apart[2][1] + apart[2][2] - expected as f64).abs();
+        bytes.push((repaired(&cluster) - before, differed));
+        println!("{:.0} bytes of repair for {differed} peers that one side lacked", bytes[bytes.len() - 1].0);
+    }
+    let [few, many] = [bytes[0], bytes[1]].map(|(bytes, differed)| bytes / differed.max(1.0));
+    assert!(bytes[0].0 > 0.0, "the queues carried it all, there was nothing to repair");
+    // Buckets are sent as a whole, so few differences cost more each.
+    figures.row(
+        "bytes of repair for each peer that differed, at four times as many",
+        format!("{few:.0}, {many:.0}"),
+        "second ≤ 1.5 × first",
+        many <= 1.5 * few,
+    );
+    figures.verdict();
+}

@@ -1,0 +1,80 @@
+//! Nodes that do not belong to the cluster, or not as they are.
+
+use std::time::Duration;
+
+use super::cluster::{Cluster, SIX};
+use super::{http, wait_until};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn node_setting(cluster: &Cluster, key_dir: &str, node: &str) -> String {
+    format!("cluster.keys=\"{}\"", cluster.dir.path().join(key_dir).join(node).display())
+}
+
+/// The cluster is as it was, and serves.
+fn is_well(cluster: &Cluster) {
+    for node in ["eu-1", "eu-2"] {
+        let members = cluster.status(node)["members"].clone();
+        let known: Vec<_> = members.as_array().unwrap().iter().map(|member| member["id"].as_str().unwrap()).collect();
+        assert_eq!(known, ["eu-1", "eu-2"], "at {node}");
+        assert!(members.as_array().unwrap().iter().all(|member| member["state"] == "up"), "{members:#}");
+        assert!(http::announce(cluster.announce(node), &[7; 20], 1, "").holds(b"8:interval"));
+    }
+}
+
+/// How many lines of a node's log hold a text.
+fn lines(cluster: &Cluster, node: &str, text: &str) -> usize {
+    cluster.log(node).lines().filter(|line| line.contains(text)).count()
+}
+
+#[test]
+fn nodes_with_other_settings_or_a_taken_name_end_with_exit_code_2() {
+    let mut cluster = Cluster::start(&SIX[..2], &[]);
+    let keys = node_setting(&cluster, "keys", "eu-9");
+    for (setting, told) in [
+        ("cluster.partitions=128", "cluster.partitions"),
+        ("cluster.replicas_per_region=3", "cluster.replicas_per_region"),
+    ] {
+        let (status, log) = cluster.run_to_end("eu-9", &[keys.clone(), setting.into()], SOON);
+        assert_eq!(status.code(), Some(2), "{setting}: {log}");
+        let said = log.lines().last().unwrap();
+        assert!(said.starts_with("error: ") && said.contains(told), "{setting}: {said}");
+        wait_until("the others say so too", SOON, || lines(&cluster, "eu-2", told) > 0);
+        is_well(&cluster);
+    }
+    // eu-9's addresses, but the name and keys of a node that is there.
+    let mut settings = vec![node_setting(&cluster, "keys", "eu-1"), "node.id=eu-1".into()];
+    let (status, log) = cluster.run_to_end("eu-9", &settings, SOON);
+    assert_eq!(status.code(), Some(2), "a taken name: {log}");
+    assert!(log.lines().last().unwrap().contains("is called eu-1 too: give every node its own node.id"), "{log}");
+    is_well(&cluster);
+    // The keys of another node do not even start.
+    settings = vec![node_setting(&cluster, "keys", "eu-1")];
+    let (status, log) = cluster.run_to_end("eu-9", &settings, SOON);
+    assert_eq!(status.code(), Some(2), "another node's keys: {log}");
+}
+
+#[test]
+fn nodes_with_foreign_keys_or_of_another_cluster_never_join() {
+    let mut cluster = Cluster::start(&SIX[..2], &[]);
+    cluster.make_keys(&cluster.dir.path().join("foreign"));
+    let foreign = vec![node_setting(&cluster, "foreign", "eu-9")];
+    let other_name = vec![node_setting(&cluster, "keys", "eu-9"), "cluster.name=other".into()];
+    for (settings, what) in [(foreign, "a foreign key"), (other_name, "another cluster's name")] {
+        let before = cluster.metric("eu-2", "tidings_gossip_datagrams_total", &["outcome=\"bad_key_or_cluster\""]);
+        cluster.start_node_with("eu-9", &settings);
+        wait_until(&format!("{what} is counted"), SOON, || {
+            let now = cluster.metric("eu-2", "tidings_gossip_datagrams_total", &["outcome=\"bad_key_or_cluster\""]);
+            now >= before + 3.0
+        });
+        // One line, whatever comes.
+        let told = "compare gossip.keys and cluster.name of both nodes";
+        assert_eq!(lines(&cluster, "eu-2", told), 1, "{}", cluster.log("eu-2"));
+        // It is alone, and for itself it serves.
+        let members = cluster.status("eu-9")["members"].as_array().unwrap().len();
+        assert_eq!(members, 1, "{what}: {:#}", cluster.status("eu-9"));
+        assert!(cluster.is_alive("eu-9"));
+        cluster.signal("eu-9", rustix::process::Signal::KILL);
+        is_well(&cluster);
+    }
+}

@@ -1,0 +1,81 @@
+//! A region without nodes, and partitions without anybody who holds them.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::client::{Announce, Client, leecher};
+use super::cluster::{Cluster, SIX};
+use super::load::Load;
+use super::scale::{Figures, choose};
+use super::{http, wait_until};
+
+#[test]
+fn clients_of_a_region_without_nodes_are_answered_by_another() {
+    let mut cluster = Cluster::start(&SIX, &[]);
+    let (peers, swarms) = choose((5000, 200), (100_000, 2000));
+    let population = format!("--peers {peers} --swarms {swarms} --sources 60 --spread uniform");
+    let filled =
+        Load::start(&cluster, "eu", &["eu-1", "eu-2"], &["eu-1"], &format!("{population} --fill --duration 0s"));
+    let mut figures = Figures::default();
+    figures.none("peers that the region itself lacks", filled.finish().recall().missing);
+    // Regions may be so far behind.
+    std::thread::sleep(Duration::from_millis(500));
+    ["eu-1", "eu-2"].into_iter().for_each(|node| cluster.signal(node, Signal::KILL));
+    // They expect what the fill has announced, and go on with it.
+    let asked = Load::start(&cluster, "us", &["us-1"], &["us-1", "us-2", "ap-1", "ap-2"], &population);
+    let recall = asked.finish_verify();
+    figures.none("peers that other regions lack", recall.missing + recall.uncounted);
+    figures.none("peers too many", recall.extra);
+    figures.verdict();
+}
+
+#[test]
+fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
+    // One copy of each partition, so that it goes with its owner.
+    let mut cluster = Cluster::start(&["eu-1", "eu-2"], &["cluster.replicas_per_region=1", "cluster.deadline=100"]);
+    let (front, other) = (cluster.announce("eu-1"), cluster.announce("eu-2"));
+    let swarms: Vec<[u8; 20]> = (0..60u8).map(|number| [number.wrapping_mul(37); 20]).collect();
+    let peer = [&cluster.network.ip("eu-2").octets()[..], &1111u16.to_be_bytes()].concat();
+    let [client, there] = [front, other].map(Client::new);
+    for swarm in &swarms {
+        there.announce(&Announce { info_hash: *swarm, ..leecher(1111) });
+        // From now on the frontend has an answer to remember.
+        let reply = http::announce(front, swarm, 2222, "");
+        assert!(!reply.head.contains("x-tracker-stale") && !reply.holds(b"tracker stale"), "{}", reply.head);
+        assert!(reply.holds(&peer), "the peer is not told: {}", reply.body.escape_ascii());
+    }
+    cluster.signal("eu-2", Signal::STOP);
+    wait_until("the other node is not asked any more", Duration::from_secs(10), || {
+        cluster.status("eu-1")["members"].as_array().unwrap().iter().any(|member| member["state"] != "up")
+    });
+    let mut stale = 0;
+    for swarm in &swarms {
+        let reply = http::announce(front, swarm, 2222, "");
+        assert!(!reply.holds(b"failure reason"), "{}", reply.body.escape_ascii());
+        assert!(reply.holds(&peer), "the peer is gone: {}", reply.body.escape_ascii());
+        let marks = [reply.head.contains("x-tracker-stale: true"), reply.holds(b"13:tracker stalei1e")];
+        assert_eq!(marks[0], marks[1], "header and key: {} {}", reply.head, reply.body.escape_ascii());
+        stale += usize::from(marks[0]);
+        // By UDP nothing can be marked, but the answer is there.
+        let reply = client.announce(&Announce { info_hash: *swarm, ..leecher(2222) });
+        assert!(reply.peers.iter().any(|peer| peer.port() == 1111), "by UDP: {reply:?}");
+    }
+    assert!(
+        (10..50).contains(&stale),
+        "about half of {} swarms belonged to the other node, {stale} were stale",
+        swarms.len()
+    );
+    assert!(cluster.metric("eu-1", "tidings_stale_answers_total", &[]) >= stale as f64);
+
+    // The node comes back, and with it what was announced meanwhile to the one that stood in for it.
+    cluster.signal("eu-2", Signal::CONT);
+    cluster.wait_ready();
+    wait_until("no answer is stale", Duration::from_secs(20), || {
+        swarms.iter().all(|swarm| !http::announce(front, swarm, 3333, "").head.contains("x-tracker-stale"))
+    });
+    for swarm in &swarms {
+        let reply = there.announce(&Announce { info_hash: *swarm, ..leecher(1111) });
+        assert!(reply.peers.iter().any(|peer| peer.port() == 2222), "lost what the stand-in knew: {reply:?}");
+    }
+}
