@@ -15,7 +15,7 @@ use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, watch};
 
-pub use cluster::{Cluster, ClusterError, Identity, Keys, Parts, lonely_routes};
+pub use cluster::{Cluster, ClusterError, Hearing, Identity, Keys, Parts, lonely_routes};
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
 
