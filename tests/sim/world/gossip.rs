@@ -93,6 +93,7 @@ pub async fn start(
                 heard = world.tickets.recv(&socket) => {
                     let Ok((Payload::Rumours(rumours), _)) = heard else { continue };
                     merge(&mut known, rumours, &start, world.now());
+                    continue;
                 }
                 () = script.changed.notified() => {}
                 _ = rounds.tick() => round = true,

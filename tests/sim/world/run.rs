@@ -14,9 +14,9 @@ use super::plan::Plan;
 use super::{EPOCH, Violation, World, clients, invariants};
 
 /// The time between two looks at every host. Timers within a host are exact, messages are rounded up to it.
-const STEP: Duration = Duration::from_millis(10);
+const STEP: Duration = Duration::from_millis(20);
 /// Steps between two looks at what must hold all the time.
-const LOOK: u32 = 10;
+const LOOK: u32 = 5;
 
 /// What came of a run.
 #[derive(Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub fn run(plan: Plan, mut each_second: impl FnMut(Duration)) -> Outcome {
     loop {
         let now = sim.elapsed();
         *world.time.lock() = now;
-        if steps % 100 == 0 {
+        if steps % 50 == 0 {
             each_second(now);
         }
         chaos.step(&mut sim);

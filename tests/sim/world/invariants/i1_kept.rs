@@ -38,7 +38,7 @@ pub fn returned(world: &World, region: usize, asker: Key, sent: Duration, whole:
         let Some(last) = alive(ops).filter(|_| *key != asker) else { continue };
         let Some(acked) = last.acked.filter(|acked| *acked < sent && now < last.sent + KEPT) else { continue };
         let here = last.region == region && !shaken(world, &faults, last, acked, now);
-        if !(here || ended && !lost(world, &faults, last, acked)) {
+        if !(here || ended && last.sent < world.plan.end && !lost(world, &faults, last, acked)) {
             continue;
         }
         world.checked(NAME);
@@ -81,7 +81,7 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     let end = world.plan.end;
     for ((swarm, peer), ops) in &oracle.ops {
         let Some(last) = alive(ops) else { continue };
-        let Some(acked) = last.acked.filter(|_| end < last.sent + KEPT) else { continue };
+        let Some(acked) = last.acked.filter(|_| last.sent < end && end < last.sent + KEPT) else { continue };
         if lost(world, &faults, last, acked) {
             continue;
         }
