@@ -66,6 +66,7 @@ pub async fn run(world: Arc<World>, region: usize) -> turmoil::Result {
         let random = SmallRng::seed_from_u64(plan.seed ^ u64::from(number) << 40 ^ (region as u64) << 56);
         tokio::spawn(clients.clone().life(number, random));
     }
+    tokio::spawn(clients.clone().watch());
     tokio::spawn(clients.clone().last_look());
     loop {
         let (payload, _) = clients.world.tickets.recv(&clients.socket).await?;
@@ -128,6 +129,19 @@ impl Clients {
         }
     }
 
+    /// One leecher that is in every swarm and always wants to know of the others.
+    async fn watch(self: Arc<Self>) {
+        let plan = &self.world.plan;
+        let mut random = SmallRng::seed_from_u64(plan.seed ^ 0x3a7c);
+        sleep(Duration::from_secs(4)).await;
+        while self.world.now() < plan.end - HUSH {
+            let swarm = random.random_range(0..plan.swarms);
+            let peer = Peer { swarm, number: (self.region as u32) << 20 | 0xfe000, seeder: false };
+            self.announce(peer, Event::None, &mut random).await;
+            sleep(Duration::from_millis(700)).await;
+        }
+    }
+
     /// After all has become quiet, somebody new asks every node for every swarm.
     async fn last_look(self: Arc<Self>) {
         let plan = &self.world.plan;
@@ -136,12 +150,11 @@ impl Clients {
         }
         sleep(plan.end + Duration::from_secs(1) - self.world.now()).await;
         let nodes = self.world.nodes_of(self.region);
-        let mut random = SmallRng::seed_from_u64(plan.seed);
         for swarm in 0..plan.swarms {
             for node in &nodes {
                 let number = (self.region as u32) << 20 | 0xff000 | *node as u32;
                 let peer = Peer { swarm, number, seeder: false };
-                self.announce_at(peer, Event::Started, &[*node], &mut random).await;
+                self.announce_at(peer, Event::Started, &[*node]).await;
             }
         }
         self.world.trace(format!("clients of {} have looked", plan::region_name(self.region)));
@@ -151,11 +164,11 @@ impl Clients {
     async fn announce(&self, peer: Peer, event: Event, random: &mut SmallRng) {
         let mut nodes = self.world.nodes_of(self.region);
         nodes.shuffle(random);
-        self.announce_at(peer, event, &nodes, random).await;
+        self.announce_at(peer, event, &nodes).await;
     }
 
     /// Announces at the first of these nodes that answers.
-    async fn announce_at(&self, peer: Peer, event: Event, nodes: &[usize], _: &mut SmallRng) {
+    async fn announce_at(&self, peer: Peer, event: Event, nodes: &[usize]) {
         let Peer { swarm, number, seeder } = peer;
         let (world, began) = (&self.world, self.world.now());
         for node in nodes {
