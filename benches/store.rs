@@ -8,7 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tidings::swarm::{AddressFamily, Announce, Event, Hlc, InfoHash, KeyedHash, PeerAddr, Quota, Second, Store, V4};
+use tidings::clock::Now;
+use tidings::partition::Partitions;
+use tidings::partition::digest::{DigestWalk, Window};
+use tidings::partition::merge::merge_chunk;
+use tidings::partition::pull::{MAX_CHUNK, chunk};
+use tidings::swarm::{
+    AddressFamily, Announce, Event, Hlc, HlcTime, InfoHash, KeyedHash, PeerAddr, Quota, Second, Store, V4,
+};
 
 const SWARMS: u32 = 1_000_000;
 const PEERS: u32 = 2_000_000;
@@ -199,5 +206,44 @@ fn longest_stall(of_sweep: bool) -> Duration {
     longest
 }
 
-criterion_group!(benches, known_peers, select, sweep, stalls);
+/// What one visit takes from an owner while another node compares or copies a partition.
+fn copies(criterion: &mut Criterion) {
+    let hash = KeyedHash::new(b"sixteen  secrets");
+    let mut group = criterion.benchmark_group("one visit, digests of 2,048 and chunks of 4,096 records");
+    for (name, swarms) in [("swarms of two", PEERS / 2 / 16), ("one swarm", 1)] {
+        let quota = Arc::new(Quota::new(usize::MAX, usize::MAX, usize::MAX));
+        let mut partitions = Partitions::new(hash, 16, TTL, &quota);
+        let mut random = Random(1);
+        // A sixteenth of the swarms in each of 16 partitions, or one large swarm in one of them.
+        for peer in 0..PEERS / 4 {
+            let announce = announce(if swarms == 1 { 0 } else { random.below(PEERS / 8) }, peer);
+            let (hash, Some(key)) = (hash.info_hash(&announce.info_hash), V4::key(announce.peer)) else { return };
+            partitions.v4.announce(hash, &announce, key, Second::new(0), HlcTime::from_millis(5_000));
+        }
+        let partition = (hash.info_hash(&announce(0, 0).info_hash) % 16) as u16;
+        let window = Window { from: 0, to: u64::MAX };
+        let mut walk = DigestWalk::new(partition, window);
+        group.bench_function(format!("digest, {name}"), |bencher| {
+            bencher.iter(|| {
+                if walk.step(&partitions, Now::default(), DigestWalk::STEP) {
+                    walk = DigestWalk::new(partition, window);
+                }
+            });
+        });
+        let mut cursor = Vec::new();
+        group.bench_function(format!("chunk, {name}"), |bencher| {
+            bencher.iter(|| {
+                let chunk = chunk(&partitions, partition, u64::MAX, &cursor, MAX_CHUNK, Now::default());
+                cursor = chunk.map(|it| it.next).unwrap_or_default();
+            });
+        });
+        let pieces = chunk(&partitions, partition, u64::MAX, &[], MAX_CHUNK, Now::default()).unwrap_or_default().pieces;
+        group.bench_function(format!("merge of a chunk, {name}"), |bencher| {
+            bencher.iter(|| black_box(merge_chunk(&pieces, 0, &mut partitions, Now::default())));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, known_peers, select, sweep, stalls, copies);
 criterion_main!(benches);

@@ -20,7 +20,8 @@
 //!
 //! Filling in R rounds, a hashed order of the partitions, or letting each node keep those nearest to it (deferred
 //! acceptance) differ from the fifth column by less than 0.03. Twice the virtual nodes take twice the time and gain little
-//! but at 10 nodes and 1024 partitions, where a join moves 1.13. `docs/scale.md` has the figures of this code.
+//! but at 10 nodes and 1024 partitions, where a join moves 1.13. None of this depends on the machine. `docs/scale.md` has
+//! the figures of this code; to try another bound, change `BOUND` and run `cargo bench --bench placement`.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -144,7 +145,7 @@ fn place(members: &[RingMember], partitions: u16, replicas: u8) -> RegionPlaceme
     let mut table = Vec::with_capacity(usize::from(partitions) * copies);
     let most = bounds(&weights, u64::from(partitions), copies as u64);
     let most_owned = bounds(&weights, u64::from(partitions), 1);
-    let (mut held, mut owned) = (vec![0; members.len()], vec![0; members.len()]);
+    let (mut held, mut owned) = (vec![0u64; members.len()], vec![0u64; members.len()]);
     let mut start = 0;
     for partition in 0..partitions {
         let place = ((u128::from(partition) << 64) / u128::from(partitions)) as u64;
@@ -171,8 +172,9 @@ fn place(members: &[RingMember], partitions: u16, replicas: u8) -> RegionPlaceme
         let list = &mut table[at..];
         list.iter().for_each(|node| held[usize::from(*node)] += 1);
         // The order within the list moves no data, so that ownerships can be bounded on top.
-        let room = |node: &u16| most_owned[usize::from(*node)].saturating_sub(owned[usize::from(*node)]);
-        let first = list.iter().position(|node| room(node) > 0).unwrap_or_default();
+        // The first that has room, or the one that is least above its bound.
+        let excess = |node: &u16| (owned[usize::from(*node)] + 1).saturating_sub(most_owned[usize::from(*node)]);
+        let first = (0..copies).min_by_key(|at| excess(&list[*at])).unwrap_or_default();
         list[..=first].rotate_right(1);
         owned[usize::from(list[0])] += 1;
     }

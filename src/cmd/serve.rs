@@ -70,6 +70,11 @@ fn serve(settings: Settings) -> Result<(), Failure> {
             let signal = tokio::select! {
                 signal = signals.next() => signal,
                 () = node.told_to_leave() => Signal::Stop,
+                () = node.failed() => {
+                    return Err(Failure::Run(anyhow::anyhow!(
+                        "the keeper of partitions failed, which is a bug: please report it with the log, and start the node again"
+                    )));
+                }
                 conflict = node.conflict() => return Err(Failure::Settings(anyhow::anyhow!("{conflict}"))),
             };
             match signal {

@@ -273,7 +273,7 @@ pub struct Cluster {
     pub ack: Ack,
     /// The time that a node may take to answer another one, in milliseconds, 10 to 10000. Then the next one is asked.
     pub deadline: u32,
-    /// The time that a node may be away before its partitions are given to others, in seconds, 1 to 3600.
+    /// The time that a node may be away before its partitions are given to others, in seconds, 1 to 300.
     pub stable_after: u32,
     /// The time that a node which is told to stop takes at the most to hand its partitions over, in seconds, 0 to 3600.
     pub leave_timeout: u32,

@@ -68,7 +68,8 @@ static RANGES: [Range; 24] = [
     Range::new("cluster.replicas_per_region", 1, 16, |s| s.cluster.replicas_per_region.into()),
     Range::new("cluster.weight", 1, 100, |s| s.cluster.weight.into()),
     Range::new("cluster.deadline", 10, 10_000, |s| s.cluster.deadline.into()),
-    Range::new("cluster.stable_after", 1, 3600, |s| s.cluster.stable_after.into()),
+    // Gossip remembers a node for a little longer than thrice this.
+    Range::new("cluster.stable_after", 1, 300, |s| s.cluster.stable_after.into()),
     Range::new("cluster.leave_timeout", 0, 3600, |s| s.cluster.leave_timeout.into()),
 ];
 
@@ -241,6 +242,20 @@ impl Settings {
                     ),
                 ));
             }
+        }
+        // A renewal may be kept from replicas for a quarter of a peer's lifetime, see `swarm::Record::renewal_due`.
+        let announce = &self.announce;
+        let least = least_ttl(announce.interval).saturating_mul(4).div_ceil(3);
+        if cluster.gossip.is_some() && u32::from(announce.peer_ttl) * 3 / 4 < announce.interval + announce.interval / 10
+        {
+            return Err(Invalid::new(
+                &["announce.peer_ttl", "announce.interval"],
+                format!(
+                    "announce.peer_ttl ({} s) is too short for a cluster, whose replicas may know of a peer's last announce a \
+                     quarter of that later: with announce.interval at {} s, set it to {least} or more",
+                    announce.peer_ttl, announce.interval
+                ),
+            ));
         }
         if !cluster.seeds.is_empty() && cluster.gossip.is_none() {
             return Err(Invalid::new(

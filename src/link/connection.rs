@@ -166,7 +166,7 @@ impl<R: Role> Connection<'_, R> {
                 self.tick(cx, timer.as_mut())?;
             }
             let blocked = self.write(cx, writing)?;
-            if !more && self.outgoing.sleep(cx.waker(), blocked) {
+            if !more && self.outgoing.sleep(cx.waker(), blocked).ok_or(End::Shut)? {
                 return Ok(());
             }
         }

@@ -99,15 +99,18 @@ impl Outgoing {
         self.state.lock().waker = None;
     }
 
-    /// The task is about to sleep. False if it may not, because there is something to do.
-    pub(super) fn sleep(&self, waker: &Waker, blocked: bool) -> bool {
+    /// The task is about to sleep: whether it may, or has something to do first. `None` if the connection shall go.
+    pub(super) fn sleep(&self, waker: &Waker, blocked: bool) -> Option<bool> {
         let mut state = self.state.lock();
-        if !state.open || (!blocked && !state.bytes.is_empty()) {
-            return false;
+        if !state.open {
+            return None;
+        }
+        if !blocked && !state.bytes.is_empty() {
+            return Some(false);
         }
         state.blocked = blocked;
         state.waker = Some(waker.clone());
-        true
+        Some(true)
     }
 
     /// The task has written all of `written`, and takes what has come meanwhile into it. False if the connection shall go.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -146,13 +146,27 @@ pub fn lonely_routes(me: &Me) -> SharedRoutes {
     Arc::new(ArcSwap::from_pointee(Routes::new(table, vec![None])))
 }
 
+/// What operations tell of a cluster.
+pub struct ClusterView {
+    /// How the keeper sees it.
+    pub status: Arc<SharedStatus>,
+    /// The links to other nodes.
+    pub links: Arc<Links>,
+    /// The membership, as long as it is there.
+    pub membership: Weak<Membership>,
+    /// The transport of gossip, if it seals.
+    pub sealed: Option<Arc<SealedTransport>>,
+}
+
 /// The running parts.
 pub struct Cluster {
     membership: Option<Arc<Membership>>,
     conflict: watch::Receiver<Option<Conflict>>,
     links: Arc<Links>,
     keeper: ActorRef<KeeperMessage>,
+    keeper_ended: watch::Receiver<bool>,
     keys: Option<Keys>,
+    sealed: Option<Arc<SealedTransport>>,
     status: Arc<SharedStatus>,
     leave_timeout: Duration,
 }
@@ -175,6 +189,8 @@ pub struct Parts {
     pub net: Arc<dyn Net>,
     /// How the other nodes are heard of.
     pub hearing: Hearing,
+    /// The gossip's seal, for what it counts.
+    pub sealed: Option<Arc<SealedTransport>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Seeds random choices.
@@ -238,8 +254,9 @@ impl Parts {
         let transport = Arc::new(SealedTransport::new(&settings.cluster.name, ring, clock.clone()));
         let security = keys.as_ref().map_or(Security::Plain, |(_, files)| security(files));
         let (owners, keys) = (router.owners().clone(), keys.map(|(keys, _)| keys));
-        let (net, hearing, seed) = (Arc::new(SystemNet), Hearing::Gossip(transport), rand::random());
-        Self { identity, routes, owners, router, keys, security, net, hearing, clock, seed }
+        let (sealed, net) = (Some(transport.clone()), Arc::new(SystemNet));
+        let (hearing, seed) = (Hearing::Gossip(transport), rand::random());
+        Self { identity, routes, owners, router, keys, security, net, hearing, sealed, clock, seed }
     }
 }
 
@@ -261,7 +278,7 @@ impl Cluster {
     /// # Errors
     /// See [`ClusterError`]; and when the keeper does not start.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
-        let Parts { identity, routes, owners, router, keys, security, net, hearing, clock, seed } = parts;
+        let Parts { identity, routes, owners, router, keys, security, net, hearing, sealed, clock, seed } = parts;
         let cluster = &settings.cluster;
         let service = Arc::new(router::ClusterService::new(router));
         let config = LinkConfig { hello: identity.hello(&cluster.name), security, limits: LinkLimits::default() };
@@ -286,13 +303,20 @@ impl Cluster {
             seed,
             status: status.clone(),
         };
-        let (keeper, _) = Keeper::spawn(None, Keeper, arguments).await?;
+        let (keeper, handle) = Keeper::spawn(None, Keeper, arguments).await?;
+        let ended = watch::Sender::new(false);
+        let keeper_ended = ended.subscribe();
+        tokio::spawn(async move {
+            // However it ended: a panic has been reported by the panic hook.
+            let _ = handle.await;
+            ended.send_replace(true);
+        });
         service.follow(keeper.clone());
         tokio::spawn(tell_members(heard.members, keeper.clone()));
         tokio::spawn(tick(keeper.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
         let (membership, conflict) = (heard.membership, heard.conflict);
-        Ok(Self { membership, conflict, links, keeper, keys, status, leave_timeout })
+        Ok(Self { membership, conflict, links, keeper, keeper_ended, keys, sealed, status, leave_timeout })
     }
 
     /// Returns once another node has been met and the routes know of it, or after three seconds: clients must not be
@@ -307,14 +331,26 @@ impl Cluster {
         let _ = timeout(MEET, met).await;
     }
 
-    /// How it goes.
-    pub fn status(&self) -> &Arc<SharedStatus> {
-        &self.status
+    /// The keeper.
+    pub fn keeper(&self) -> &ActorRef<KeeperMessage> {
+        &self.keeper
     }
 
-    /// The links.
-    pub fn links(&self) -> &Arc<Links> {
-        &self.links
+    /// Returns when the keeper has failed. Nothing follows the membership from then on.
+    pub async fn keeper_failed(&self) {
+        let mut ended = self.keeper_ended.clone();
+        // An error means that its task is gone, which is as bad.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// What operations tell of it.
+    pub fn view(&self) -> ClusterView {
+        ClusterView {
+            status: self.status.clone(),
+            links: self.links.clone(),
+            membership: self.membership.as_ref().map(Arc::downgrade).unwrap_or_default(),
+            sealed: self.sealed.clone(),
+        }
     }
 
     /// What keeps this node from being part of its cluster, as soon as there is such a thing.
@@ -333,7 +369,10 @@ impl Cluster {
     /// Waits until all changes have been delivered to those that can be reached, but not for long.
     pub async fn flush(&self, routes: &SharedRoutes) {
         const FLUSH: Duration = Duration::from_secs(2);
+        // Owners hand changes over at their ticks, those for other regions at every fifth.
+        const GATHERED: Duration = Duration::from_millis(150);
         let flushed = async {
+            tokio::time::sleep(GATHERED).await;
             loop {
                 let routes = routes.load_full();
                 let waits = |at: usize| {

@@ -7,7 +7,7 @@ mod sockets;
 mod threads;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,7 @@ use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, watch};
 
-pub use cluster::{Cluster, ClusterError, Hearing, Identity, Keys, Parts, lonely_routes};
+pub use cluster::{Cluster, ClusterError, ClusterView, Hearing, Identity, Keys, Parts, lonely_routes};
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
 
@@ -28,7 +28,9 @@ use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError}
 use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
 use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
-use crate::partition::{Common, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments};
+use crate::partition::{
+    Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments,
+};
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
 use sockets::Sockets;
@@ -136,8 +138,9 @@ impl Node {
         let limits = &settings.limits;
         let quota = Arc::new(Quota::new(limits.swarms, limits.peers, limits.peers_per_swarm as usize));
         let routes = identity.as_ref().map(|identity| lonely_routes(&identity.me));
-        let replication =
-            |routes: SharedRoutes| Replication::new(routes, settings.cluster.partitions, settings.cluster.ack);
+        let replication = routes
+            .clone()
+            .map(|routes| Arc::new(Replication::new(routes, settings.cluster.partitions, settings.cluster.ack)));
         let common = Arc::new(Common {
             hash,
             partitions: settings.cluster.partitions,
@@ -146,13 +149,13 @@ impl Node {
             quota,
             clock: clock.clone(),
             tick: TICK,
-            replication: routes.clone().map(|routes| Arc::new(replication(routes))),
+            replication: replication.clone(),
         });
         let owners = Arc::new(Owners::new(hash, settings.cluster.partitions));
         let router = Router::new(owners.clone(), routes.as_ref().map(|routes| route_by(&settings, routes, &clock)));
         let udp = Arc::new(UdpContext {
             router: router.clone(),
-            connection_ids: ConnectionIds::new(&secret.connection_ids),
+            connection_ids: ArcSwap::from_pointee(ConnectionIds::new(&secret.connection_ids)),
             access_list: access_list.clone(),
             external: External { ipv4: settings.announce.external_ipv4, ipv6: settings.announce.external_ipv6 },
             default_peers: settings.announce.default_peers,
@@ -183,6 +186,7 @@ impl Node {
         // Owners of neighbouring partitions live on different threads.
         let places: Vec<Place> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
         let refill = snapshot::Refill::default();
+        let keeper = Arc::new(OnceLock::<ActorRef<KeeperMessage>>::new());
         let arguments = SupervisorArguments {
             common,
             owners: owners.clone(),
@@ -190,8 +194,14 @@ impl Node {
             in_flight: limits.in_flight,
             seed: rand::random(),
             refill: Arc::new({
-                let refill = refill.clone();
-                move |_| refill.request()
+                let (refill, keeper) = (refill.clone(), keeper.clone());
+                move |number| {
+                    refill.request();
+                    if let Some(keeper) = keeper.get() {
+                        // It ends only with the node.
+                        let _ = keeper.cast(KeeperMessage::Replaced(number));
+                    }
+                }
             }),
         };
         let stop = watch::Sender::new(false);
@@ -213,7 +223,10 @@ impl Node {
         let mut cluster = None;
         if let (Some(identity), Some(routes)) = (identity, routes) {
             let parts = Parts::new(&settings, identity, keys, routes, router.clone(), clock.clone());
-            cluster.insert(Cluster::start(&settings, parts).await?).met().await;
+            let cluster = cluster.insert(Cluster::start(&settings, parts).await?);
+            // Nobody else sets it.
+            let _ = keeper.set(cluster.keeper().clone());
+            cluster.met().await;
         }
         threads.serve(&udp, &http, TICK)?;
         let leave = Arc::new(Notify::new());
@@ -226,8 +239,8 @@ impl Node {
             http: http.clone(),
             outboxes: threads.outboxes().cloned().collect(),
             snapshots: snapshots.as_ref().map(Snapshots::status).cloned(),
-            cluster: cluster.as_ref().map(|cluster| cluster.status().clone()),
-            links: cluster.as_ref().map(|cluster| cluster.links().clone()),
+            cluster: cluster.as_ref().map(Cluster::view),
+            replication: replication.clone(),
             leave: leave.clone(),
             clock,
         };
@@ -255,7 +268,7 @@ impl Node {
         self.snapshots.as_ref().map(Snapshots::status)
     }
 
-    /// Reads the access list and the certificate again; requests see the new ones from then on.
+    /// Reads the access list, the certificate, the keys for connection ids and those of the cluster again; requests see the new ones from then on.
     ///
     /// # Errors
     /// When one of them cannot be used; the old ones stay.
@@ -263,6 +276,11 @@ impl Node {
         let access_list = AccessList::load(&self.settings.access_list)?;
         if let Some(tls) = &self.http.tls {
             tls.reload()?;
+        }
+        // Without a file the secret is this process' own, and a new one would void all connection ids.
+        if self.settings.cluster.secret_file.is_some() || self.settings.cluster.keys.is_some() {
+            let secret = Secret::load(&self.settings)?;
+            self.udp.connection_ids.store(Arc::new(ConnectionIds::new(&secret.connection_ids)));
         }
         if let Some(cluster) = &self.cluster {
             cluster.reload(&*self.udp.clock)?;
@@ -279,6 +297,14 @@ impl Node {
     /// Returns when somebody has told the node to leave.
     pub async fn told_to_leave(&self) {
         self.leave.notified().await;
+    }
+
+    /// Returns when a part has failed without which the node would go on with an old view of its cluster.
+    pub async fn failed(&self) {
+        match &self.cluster {
+            Some(cluster) => cluster.keeper_failed().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// What keeps the node from being part of its cluster; waits until there is such a thing.

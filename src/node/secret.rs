@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::cluster::keys::SECRET;
 use crate::config::Settings;
 
 /// The most keys for connection ids: each more makes an id easier to guess.
@@ -54,7 +55,7 @@ pub enum SecretError {
 }
 
 impl Secret {
-    /// The secret in `cluster.secret_file`; else the one in the data directory, which is made if it is not there; else,
+    /// The secret in `cluster.secret_file`; else the one in `cluster.keys`; else the one in the data directory, which is made if it is not there; else,
     /// for a node that keeps nothing, one of this process alone.
     ///
     /// # Errors
@@ -62,6 +63,9 @@ impl Secret {
     pub fn load(settings: &Settings) -> Result<Self, SecretError> {
         if let Some(path) = &settings.cluster.secret_file {
             return Self::read(path);
+        }
+        if let Some(keys) = &settings.cluster.keys {
+            return Self::read(&keys.join(SECRET));
         }
         let Some(data_dir) = &settings.node.data_dir else { return Ok(Self::from_bytes(rand::random())) };
         let path = data_dir.join("secret");

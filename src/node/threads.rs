@@ -31,8 +31,10 @@ struct Thread {
     outbox: Arc<Outbox>,
     udp: Arc<[UdpSocket]>,
     http: Vec<TcpListener>,
-    /// What has to finish before the thread ends.
+    /// HTTP frontends, which have to finish before the thread ends.
     frontends: Vec<tokio::task::JoinHandle<()>>,
+    /// UDP frontends.
+    udp_frontends: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Threads {
@@ -61,6 +63,7 @@ impl Threads {
                 udp,
                 http: sockets.http,
                 frontends: Vec::new(),
+                udp_frontends: Vec::new(),
             });
         }
         Ok(Self { threads, stop: watch::Sender::new(false), end })
@@ -93,11 +96,11 @@ impl Threads {
             }
             for at in 0..thread.udp.len() {
                 let frontend = UdpFrontend::new(udp.clone(), thread.udp.clone(), at, thread.outbox.clone())?;
-                thread.runtime.spawn(async move {
+                thread.udp_frontends.push(thread.runtime.spawn(async move {
                     if let Err(error) = frontend.run().await {
                         tracing::error!(%error, "a UDP socket cannot be polled any more");
                     }
-                });
+                }));
             }
             let outbox = thread.outbox.clone();
             thread.runtime.spawn(async move {
@@ -122,9 +125,18 @@ impl Threads {
         Ok(())
     }
 
-    /// Takes no more connections and lets those that are open finish.
+    /// Takes no more datagrams and connections, and lets those connections that are open finish.
     pub async fn stop_frontends(&mut self) {
         self.stop.send_replace(true);
+        // What was received has been handed to the owners, whose replies are sent by others.
+        for thread in &mut self.threads {
+            for frontend in thread.udp_frontends.drain(..) {
+                frontend.abort();
+                let _ = frontend.await;
+            }
+            // What the frontend would have sent after its last round.
+            thread.outbox.flush();
+        }
         for thread in &mut self.threads {
             for frontend in thread.frontends.drain(..) {
                 // One that panicked has been reported by the panic hook.

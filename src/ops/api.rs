@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use super::{Context, metrics};
+use crate::cluster::RoutingTable;
 use crate::partition::OwnerHandle;
 use crate::partition::snapshot::SnapshotStatus;
 use crate::router::Unavailable;
@@ -207,9 +208,24 @@ impl SwarmError {
 pub(super) struct Swarm {
     info_hash: String,
     partition: u16,
+    /// The actor of this node that holds the partition, or would.
     owner: usize,
+    /// Whether this node holds the partition: if not, what it tells of the swarm may be little.
+    held_here: bool,
+    /// Who holds it in each region; empty without a cluster.
+    regions: Vec<RegionHolders>,
     ipv4: SwarmPeers,
     ipv6: SwarmPeers,
+}
+
+/// Who holds a partition in a region.
+#[derive(Debug, Serialize)]
+struct RegionHolders {
+    region: String,
+    /// Who answers for it.
+    owner: String,
+    /// The others that hold it.
+    replicas: Vec<String>,
 }
 
 /// A swarm in one family.
@@ -238,8 +254,25 @@ pub(super) async fn swarm(context: &Context, hex: &str) -> Result<Swarm, SwarmEr
         known.then_some(families)
     });
     let [ipv4, ipv6] = found.await?.ok_or(SwarmError::Unknown)?;
-    let owner = owners.place(hash, owners.load().len());
-    Ok(Swarm { info_hash: info_hash.to_string(), partition: owners.partition(hash), owner, ipv4, ipv6 })
+    let (owner, partition) = (owners.place(hash, owners.load().len()), owners.partition(hash));
+    let table = context.router.routes().map(|routes| holders(&routes.table, partition));
+    let (held_here, regions) = table.unwrap_or((true, Vec::new()));
+    Ok(Swarm { info_hash: info_hash.to_string(), partition, owner, held_here, regions, ipv4, ipv6 })
+}
+
+fn holders(table: &RoutingTable, partition: u16) -> (bool, Vec<RegionHolders>) {
+    let mut regions: Vec<RegionHolders> = Vec::new();
+    for node in table.candidates(partition).iter().map(|node| &table.nodes()[usize::from(*node)]) {
+        match regions.last_mut().filter(|last| last.region == node.region.as_str()) {
+            Some(last) => last.replicas.push(node.id.to_string()),
+            None => regions.push(RegionHolders {
+                region: node.region.to_string(),
+                owner: node.id.to_string(),
+                replicas: Vec::new(),
+            }),
+        }
+    }
+    (table.is_held_here(partition), regions)
 }
 
 fn peers<F: AddressFamily>(store: &Store<F>, hash: u64, info_hash: &InfoHash, now: Second) -> SwarmPeers {

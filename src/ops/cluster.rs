@@ -21,6 +21,6 @@ pub(super) fn cluster(context: &Context) -> Cluster {
     Cluster {
         node: context.settings.node.id.clone(),
         region: context.settings.node.region.clone(),
-        status: context.cluster.as_ref().map(|cluster| KeeperStatus::clone(&cluster.now.load())),
+        status: context.cluster.as_ref().map(|cluster| KeeperStatus::clone(&cluster.status.now.load())),
     }
 }

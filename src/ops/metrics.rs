@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Context;
+use super::{Context, cluster_metrics};
 use crate::frontend::http::{self, HttpMetrics};
 use crate::frontend::udp::Outcome as UdpOutcome;
 use crate::net::outbox::Outbox;
@@ -25,6 +25,9 @@ pub(super) fn gather(context: &Context) -> Exposition {
     owners(&mut out, context);
     if let Some(status) = &context.snapshots {
         snapshots(&mut out, status);
+    }
+    if let Some(cluster) = &context.cluster {
+        cluster_metrics::gather(&mut out, context, cluster);
     }
     // Where `/proc` is hidden, the rest is still worth having.
     if let Ok(stats) = ProcessStats::read() {

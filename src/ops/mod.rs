@@ -3,6 +3,7 @@
 
 mod api;
 mod cluster;
+mod cluster_metrics;
 mod metrics;
 mod probe;
 mod ready;
@@ -30,10 +31,9 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::frontend::http::HttpContext;
 use crate::frontend::udp::UdpContext;
-use crate::link::Links;
 use crate::net::outbox::Outbox;
-use crate::node::Addrs;
-use crate::partition::SharedStatus;
+use crate::node::{Addrs, ClusterView};
+use crate::partition::Replication;
 use crate::partition::snapshot::SnapshotStatus;
 use crate::router::Router;
 use crate::telemetry::exposition::Exposition;
@@ -84,9 +84,9 @@ pub struct Context {
     /// How snapshots go; `None` without a data directory.
     pub snapshots: Option<Arc<SnapshotStatus>>,
     /// What is known of the cluster; `None` for a node that is never part of one.
-    pub cluster: Option<Arc<SharedStatus>>,
-    /// The links to other nodes.
-    pub links: Option<Arc<Links>>,
+    pub cluster: Option<ClusterView>,
+    /// What replicas are told; `None` likewise.
+    pub replication: Option<Arc<Replication>>,
     /// Tells the node to leave.
     pub leave: Arc<Notify>,
     /// Time.

@@ -64,8 +64,8 @@ struct Sums {
 }
 
 impl DigestWalk {
-    /// Records and swarms that a step looks at: about half a millisecond.
-    pub const STEP: usize = 4_096;
+    /// Records and swarms that a step looks at: half a millisecond.
+    pub const STEP: usize = 2_048;
 
     /// A walk at its start.
     pub fn new(partition: u16, window: Window) -> Self {

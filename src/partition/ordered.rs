@@ -1,4 +1,4 @@
-//! A walk over one partition in the order of keyed hashes, which is how digests are made and copies are sent.
+//! A walk over one partition in an [`order`] of keyed hashes, which is how digests are made and copies are sent.
 //!
 //! Where a swarm comes in that order depends on nothing but its info hash, and within a swarm on nothing but the peer's
 //! key. So the walk sees everything that is there all the time exactly once, whatever comes and goes between its steps,
@@ -8,17 +8,19 @@ use std::ops::RangeInclusive;
 
 use crate::partition::Partitions;
 use crate::partition::merge::Held;
-use crate::swarm::{AddressFamily, Family, InfoHash, Record, Store, V4, V6, upper};
+use crate::swarm::{AddressFamily, Family, InfoHash, Record, Store, V4, V6, order};
 use crate::wire::frame::BUCKETS;
 
-/// Bits of a hash's upper half below the bucket.
-const BUCKET_SHIFT: u32 = 32 - BUCKETS.ilog2();
+/// Parts of the order, in each of which a bucket is a strand.
+const QUARTERS: u32 = BUCKETS as u32 / 16;
+/// Bits of the order below the quarter.
+const QUARTER_SHIFT: u32 = 32 - QUARTERS.ilog2();
 /// Swarms that are looked up in one go.
 const STRETCH: u64 = 256;
 
 /// The bucket of the swarm with this keyed hash.
 pub fn bucket(hash: u64) -> usize {
-    (upper(hash) >> BUCKET_SHIFT) as usize
+    (hash >> (64 - BUCKETS.ilog2())) as usize
 }
 
 /// How far a walk is.
@@ -33,7 +35,7 @@ enum At {
     Start,
     /// This swarm and all before it are done.
     After(InfoHash),
-    /// All swarms before this are done, and of this the peers whose keys' hash has an upper half below `from`. Its
+    /// All swarms before this are done, and of this the peers whose keys' hash is below `from` in the order. Its
     /// completed count is the one it had when it was begun: a later one might count peers that were read before.
     Inside {
         info_hash: InfoHash,
@@ -139,14 +141,14 @@ impl<F: AddressFamily> Pass<'_, F> {
                 Some(info_hash)
             }
         }
-        .map(|info_hash| (self.store.hash(&info_hash), info_hash));
+        .map(|info_hash| (order(self.store.hash(&info_hash)), info_hash));
         let width = (STRETCH << 32) / (self.store.partition_len(self.partition) as u64).max(1);
-        let mut next = Some(after.map_or(0, |(hash, _)| upper(hash)));
+        let mut next = Some(after.map_or(0, |(order, _)| order));
         while let Some(from) = next
-            && let Some(stretch) = stretch(self.buckets, from, width)
+            && let Some((stretch, strands)) = stretch(self.buckets, from, width)
         {
-            for (hash, info_hash) in self.store.swarms_between(self.partition, &stretch) {
-                if after.is_some_and(|after| (hash, info_hash) <= after) {
+            for (hash, info_hash) in self.store.swarms_between(self.partition, &stretch, strands) {
+                if after.is_some_and(|after| (order(hash), info_hash) <= after) {
                     continue;
                 }
                 let Some((completed, records)) = self.store.swarm_of(hash, &info_hash) else { continue };
@@ -162,7 +164,7 @@ impl<F: AddressFamily> Pass<'_, F> {
                     self.left -= records.len().max(1);
                     visitor.visit(Slice { hash, info_hash, completed: Some(completed), records });
                 }
-                after = Some((hash, info_hash));
+                after = Some((order(hash), info_hash));
             }
             next = stretch.end().checked_add(1);
         }
@@ -193,18 +195,20 @@ impl<F: AddressFamily> Pass<'_, F> {
     }
 }
 
-/// The next hashes, by their upper halves, in buckets that are wanted: at most `width` of them, from `from` on.
-fn stretch(buckets: u64, from: u32, width: u64) -> Option<RangeInclusive<u32>> {
-    let first = from >> BUCKET_SHIFT;
-    let skipped = (buckets >> first).trailing_zeros();
-    let bucket = first + skipped;
-    if bucket >= BUCKETS as u32 {
-        return None;
-    }
-    let start = if skipped == 0 { from } else { bucket << BUCKET_SHIFT };
-    let run = u64::from(bucket + (buckets >> bucket).trailing_ones()) << BUCKET_SHIFT;
-    let end = (u64::from(start) + width.max(1)).min(run) - 1;
-    Some(start..=u32::try_from(end).unwrap_or(u32::MAX))
+/// The next stretch of the order from `from` on, and a bit for each of its strands that is a wanted bucket. As wide as
+/// holds the swarms of `width` in all strands.
+fn stretch(buckets: u64, from: u32, width: u64) -> Option<(RangeInclusive<u32>, u16)> {
+    let strands = |quarter: u32| {
+        let bucket = |strand: u32| buckets >> (strand * QUARTERS + quarter) & 1 == 1;
+        (0..16).filter(|strand| bucket(*strand)).fold(0u16, |bits, strand| bits | 1 << strand)
+    };
+    let first = from >> QUARTER_SHIFT;
+    let quarter = (first..QUARTERS).find(|quarter| strands(*quarter) != 0)?;
+    let strands = strands(quarter);
+    let start = if quarter == first { from } else { quarter << QUARTER_SHIFT };
+    let width = (width * 16 / u64::from(strands.count_ones())).max(1);
+    let end = (u64::from(start) + width).min(u64::from(quarter + 1) << QUARTER_SHIFT) - 1;
+    Some((start..=u32::try_from(end).unwrap_or(u32::MAX), strands))
 }
 
 #[cfg(test)]

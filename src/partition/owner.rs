@@ -355,6 +355,9 @@ impl State {
 
     fn tick(&mut self, now: Now) {
         self.flush(now, Waiting::default());
+        if let Some(replication) = &self.common.replication {
+            replication.flush_abroad(&mut self.abroad, now);
+        }
         let Partitions { v4, v6, .. } = &mut self.partitions;
         sweep(v4, now, self.common.tick);
         sweep(v6, now, self.common.tick);

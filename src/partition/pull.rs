@@ -160,10 +160,13 @@ impl PullOptions {
 /// What a pull has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulled {
-    /// Every bucket was equal in some comparison.
+    /// This copy has all that the other one had: every bucket was equal in some comparison, or came as a whole and
+    /// brought nothing new.
     pub in_sync: bool,
     /// Buckets that were fetched in the first round.
     pub buckets_differed: u32,
+    /// Buckets that were never equal. If `in_sync`, this copy has more in them, and the other one has to pull.
+    pub buckets_left: u32,
     /// Records that came, and what became of them.
     pub taken: Taken,
     /// Bytes of pieces that came.
@@ -195,6 +198,7 @@ pub async fn pull(
             target.pause(options.settle).await;
             open &= differing(source, target, partition, &options, false).await?;
         }
+        pulled.buckets_left = open.count_ones();
         if open == 0 || pulled.rounds == options.rounds {
             return Ok(Pulled { in_sync: open == 0, ..pulled });
         }
@@ -202,7 +206,12 @@ pub async fn pull(
             pulled.buckets_differed = open.count_ones();
         }
         pulled.rounds += 1;
-        if !fetch(source, target, partition, open, options.pause, &mut pulled).await? {
+        let before = pulled.taken;
+        let all = fetch(source, target, partition, open, options.pause, &mut pulled).await?;
+        // Whatever differs then is ours. A joiner whose last announces had not left when it died must not wait for the
+        // others to hear of them.
+        let nothing_new = pulled.taken.changed == before.changed && pulled.taken.refused == before.refused;
+        if nothing_new || !all {
             return Ok(Pulled { in_sync: true, ..pulled });
         }
     }

@@ -83,7 +83,7 @@ impl Replication {
         replicas.iter().copied().find(|node| routes.peer(*node).is_some_and(|peer| peer.link.is_routable()))
     }
 
-    /// Hands over what has changed. `waiting` are the replies that wait for it. To be called at every tick, too.
+    /// Hands over to replicas what has changed. `waiting` are the replies that wait for it. To be called at every tick, too.
     pub fn flush(&self, changes: &mut Changes, abroad: &mut Abroad, now: Now, mut waiting: Waiting) {
         let routes = self.routes.load();
         if routes.table.is_alone() {
@@ -103,15 +103,22 @@ impl Replication {
         }
         // Their replica has gone meanwhile.
         waiting.release();
+    }
+
+    /// Hands over what has been gathered for other regions, if it is time. To be called at every tick.
+    pub fn flush_abroad(&self, abroad: &mut Abroad, now: Now) {
         abroad.ticks += 1;
-        if abroad.ticks >= ABROAD_TICKS || abroad.pieces.values().any(|pieces| pieces.bytes().len() >= BATCH_BYTES) {
-            abroad.ticks = 0;
-            for (node, pieces) in std::mem::take(&mut abroad.pieces) {
-                let at = routes.table.nodes().iter().position(|other| other.id == node);
-                let Some(peer) = at.and_then(|at| routes.peer(at as u16)) else { continue };
-                self.records_abroad.fetch_add(pieces.records as u64, Relaxed);
-                peer.queue.push(pieces, true, now.uptime, None);
-            }
+        let full = abroad.pieces.values().any(|pieces| pieces.bytes().len() >= BATCH_BYTES);
+        if abroad.pieces.is_empty() || (abroad.ticks < ABROAD_TICKS && !full) {
+            return;
+        }
+        abroad.ticks = 0;
+        let routes = self.routes.load();
+        for (node, pieces) in std::mem::take(&mut abroad.pieces) {
+            let at = routes.table.nodes().iter().position(|other| other.id == node);
+            let Some(peer) = at.and_then(|at| routes.peer(at as u16)) else { continue };
+            self.records_abroad.fetch_add(pieces.records as u64, Relaxed);
+            peer.queue.push(pieces, true, now.uptime, None);
         }
     }
 

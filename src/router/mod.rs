@@ -105,11 +105,12 @@ impl Router {
         let began = cluster.clock.now().uptime;
         let mut tried = Vec::new();
         while let Some(deadline) = cluster.time_left(began) {
-            let (node, link) = match cluster.routes.load().next(partition, &tried) {
-                Hop::Here => return self.announce_here(hash, announce).await,
-                Hop::Node(node, link) => (node, link.clone()),
+            let hop = match cluster.routes.load().next(partition, &tried) {
+                Hop::Here => None,
+                Hop::Node(node, link) => Some((node, link.clone())),
                 Hop::Nobody => break,
             };
+            let Some((node, link)) = hop else { return self.announce_here(hash, announce).await };
             cluster.count_forwarded(node, 1, !tried.is_empty());
             tried.push(node);
             let mut packed = Vec::with_capacity(48);

@@ -2,6 +2,8 @@
 
 mod range;
 
+pub use range::order;
+
 /// Maps hashes to positions in 4 bytes an entry: 24 bits of position and 8 of the hash, in open addressing with linear
 /// probing. It holds no keys: the caller compares them, and tells an entry's hash when entries have to move.
 ///

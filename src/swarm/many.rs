@@ -3,12 +3,12 @@
 use std::hint::black_box;
 use std::ops::RangeInclusive;
 
+use super::Counts;
 use super::hash::KeyedHash;
 use super::index::Index;
 use super::peers::{Wish, push};
 use super::record::{AddressFamily, Record, Second};
 use super::stamp::Role;
-use super::{Counts, upper};
 
 /// Records in one dense array, ordered by class: leechers, then uploaders (seeders and partial seeds), then tombstones.
 /// So a random choice within a class is a random window, and counting is reading the borders. A peer that changes its
@@ -59,11 +59,8 @@ impl<F: AddressFamily> Many<F> {
     /// See [`super::peers::Peers::records_between`].
     pub fn records_between(&self, hash: &KeyedHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
         let mut records = Vec::new();
-        self.index.range(range, &mut |at| {
-            if range.contains(&upper(hash.hash(self.records[at].key.as_ref()))) {
-                records.push(self.records[at]);
-            }
-        });
+        let hash_of = |at: usize| hash.hash(self.records[at].key.as_ref());
+        self.index.range(range, u16::MAX, &hash_of, &mut |at, _| records.push(self.records[at]));
         records
     }
 

@@ -16,8 +16,9 @@ mod tests;
 
 pub use announce::{Announce, AnnounceReply, Counts, Event, PeerList};
 pub use hash::KeyedHash;
+pub use index::order;
 pub use info_hash::{InfoHash, InfoHashError};
 pub use peer_addr::{Family, PeerAddr};
 pub use record::{AddressFamily, Record, Second, V4, V6};
 pub use stamp::{ClockAhead, Hlc, HlcTime, Role, Stamp};
-pub use store::{Merged, Outcome, Quota, Store, Totals, upper};
+pub use store::{Merged, Outcome, Quota, Store, Totals};

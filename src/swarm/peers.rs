@@ -9,7 +9,7 @@ use super::hash::KeyedHash;
 use super::many::Many;
 use super::record::{AddressFamily, Record, Second};
 use super::stamp::Role;
-use super::{Counts, upper};
+use super::{Counts, order};
 
 /// Peers that fit into a swarm's slot, which with them is 64 bytes for IPv4: one cache line.
 const FEW: usize = 2;
@@ -64,12 +64,12 @@ impl<F: AddressFamily> Peers<F> {
         }
     }
 
-    /// The records whose keys' hash has an upper half in this range. In a large swarm that costs what it finds.
+    /// The records whose keys' hash is in this range of [`order`]. In a large swarm that costs what it finds.
     pub fn records_between(&self, hash: &KeyedHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
         if let Self::Many(many) = self {
             return many.records_between(hash, range);
         }
-        let within = |record: &&Record<F>| range.contains(&upper(hash.hash(record.key.as_ref())));
+        let within = |record: &&Record<F>| range.contains(&order(hash.hash(record.key.as_ref())));
         self.records().iter().filter(within).copied().collect()
     }
 

@@ -15,7 +15,6 @@ use super::slab::Slab;
 use super::stamp::{HlcTime, Role, Stamp};
 use super::{Announce, Counts, Event, InfoHash};
 
-pub use partitions::upper;
 pub use replicated::Merged;
 
 /// Caps that all stores of a node share, and how much of them is used. When one is reached, peers that are known go on

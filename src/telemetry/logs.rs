@@ -50,7 +50,14 @@ impl Logs {
         if is_word && level.parse::<LevelFilter>().is_err() {
             return Err(LogsError::Level(level.into()));
         }
-        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level);
+        // What libraries tell at info concerns who mends them; without their spans lines are shorter.
+        let level_of_all = if is_word { level } else { "info" };
+        let directives = if level.contains(['=', ',']) {
+            level.to_owned()
+        } else {
+            format!("{level_of_all},chitchat=error,ractor=error,hyper=warn,rustls=warn")
+        };
+        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(directives);
         let json = match format {
             "" | "plain" => false,
             "json" => true,
@@ -83,7 +90,9 @@ mod tests {
                 assert!(Logs::new(level, format).is_ok(), "{level:?} {format:?}");
             }
         }
-        assert_eq!(Logs::new("", "").unwrap().filter.to_string(), "info");
+        let filter = Logs::new("", "").unwrap().filter.to_string();
+        assert!(filter.contains("chitchat=error") && filter.ends_with("info"), "{filter}");
+        assert_eq!(Logs::new("tidings=debug", "").unwrap().filter.to_string(), "tidings=debug");
     }
 
     #[test]

@@ -160,6 +160,130 @@ pub const SNAPSHOT_RESTORED_RECORDS: Metric = counter(
 pub const SNAPSHOT_CORRUPT_FILES: Metric =
     counter("tidings_snapshot_corrupt_files_total", &[], "Snapshot files that were corrupt and set aside.");
 
+/// Members of the cluster.
+pub const MEMBERS: Metric = gauge(
+    "tidings_cluster_members",
+    &["state"],
+    "Nodes of the cluster as this one sees them: up, unreachable (gossip hears them, their link does not answer), leaving, down.",
+);
+/// Partitions.
+pub const PARTITIONS: Metric = gauge(
+    "tidings_cluster_partitions",
+    &["role"],
+    "Partitions that this node answers for (owned), has in sync (held) and is to hold (placed).",
+);
+/// Partitions that lack copies.
+pub const UNDER_REPLICATED: Metric = gauge(
+    "tidings_cluster_under_replicated_partitions",
+    &[],
+    "Partitions of which this region has fewer copies than it should.",
+);
+/// Handoffs.
+pub const HANDOFFS_RUNNING: Metric =
+    gauge("tidings_cluster_handoffs_running", &[], "Partitions that are on their way to this node.");
+/// Takeovers.
+pub const TAKEOVERS: Metric =
+    counter("tidings_cluster_takeovers_total", &[], "Partitions taken over from nodes that went down.");
+/// Pulls.
+pub const PULLS: Metric = counter(
+    "tidings_cluster_pulls_total",
+    &["purpose"],
+    "Partitions pulled to be held here (handoff) and copies compared (repair).",
+);
+/// Comparisons that found something.
+pub const DIFFERENCES: Metric =
+    counter("tidings_cluster_differences_total", &[], "Comparisons of copies that found a difference.");
+/// Records that came.
+pub const PULLED_RECORDS: Metric =
+    counter("tidings_cluster_pulled_records_total", &["purpose"], "Records that pulls have brought.");
+/// Bytes that came.
+pub const PULLED_BYTES: Metric =
+    counter("tidings_cluster_pulled_bytes_total", &["purpose"], "Bytes that pulls have brought.");
+/// Announces that other nodes answer.
+pub const ROUTED: Metric = counter(
+    "tidings_routed_announces_total",
+    &["way"],
+    "Announces sent to a node of this region (region) or of another (abroad), those among them that were sent once more \
+     (again), those that no holder answered (nobody), and those of other nodes that came here (served).",
+);
+/// Stale answers.
+pub const STALE_ANSWERS: Metric = counter(
+    "tidings_stale_answers_total",
+    &[],
+    "Announces answered by what was last heard, as nobody who holds the swarm could be asked.",
+);
+/// Changes handed to queues.
+pub const REPLICATED_RECORDS: Metric = counter(
+    "tidings_replicated_records_total",
+    &["to"],
+    "Changed records put into the queues for replicas of this region (region) and for other regions (abroad).",
+);
+/// The queue of a node.
+pub const REPLICATION_QUEUE: Metric =
+    gauge("tidings_replication_queue_bytes", &["node"], "Bytes of changes that wait for a node.");
+/// The bound of [`REPLICATION_QUEUE`].
+pub const REPLICATION_QUEUE_LIMIT: Metric = gauge(
+    "tidings_replication_queue_limit_bytes",
+    &[],
+    "Bytes of changes that may wait for one node; above it they are dropped (limits.hint_bytes).",
+);
+/// How late a node is told.
+pub const REPLICATION_LAG: Metric =
+    gauge("tidings_replication_lag_seconds", &["node"], "How long the oldest change has waited for a node.");
+/// Dropped changes.
+pub const REPLICATION_DROPPED: Metric = counter(
+    "tidings_replication_dropped_records_total",
+    &["node"],
+    "Changed records dropped because the queue for a node was full; it compares whole partitions instead.",
+);
+/// Delivered changes.
+pub const REPLICATION_DELIVERED: Metric = counter(
+    "tidings_replication_delivered_records_total",
+    &["node"],
+    "Changed records that a node was told, since it started.",
+);
+/// Their bytes.
+pub const REPLICATION_DELIVERED_BYTES: Metric = counter(
+    "tidings_replication_delivered_bytes_total",
+    &["node"],
+    "Bytes of the changed records that a node was told, since it started.",
+);
+/// Links.
+pub const LINK_UP: Metric = gauge("tidings_link_up", &["node"], "Whether the link to a node takes requests.");
+/// Breakers.
+pub const LINK_BREAKER_OPENED: Metric = counter(
+    "tidings_link_breaker_opened_total",
+    &["node"],
+    "Times that requests were kept from a node because it did not answer in time.",
+);
+/// Timeouts.
+pub const LINK_TIMEOUTS: Metric =
+    counter("tidings_link_timeouts_total", &["node"], "Requests to a node that were not answered in time.");
+/// Bytes of links.
+pub const LINK_BYTES: Metric =
+    counter("tidings_link_bytes_total", &["node", "direction"], "Bytes of the links that this node has opened.");
+/// Connections of other nodes.
+pub const LINK_INBOUND: Metric =
+    gauge("tidings_link_inbound_connections", &[], "Connections that other nodes have opened.");
+/// Connections that were refused.
+pub const LINK_INBOUND_REFUSED: Metric = counter(
+    "tidings_link_inbound_refused_total",
+    &["reason"],
+    "Connections to cluster.link that were closed: too many, handshake refused, peer that does not read, no frames.",
+);
+/// Gossip datagrams.
+pub const GOSSIP_DATAGRAMS: Metric = counter(
+    "tidings_gossip_datagrams_total",
+    &["outcome"],
+    "Datagrams that came to cluster.gossip, by what became of them.",
+);
+/// Gossip restarts.
+pub const GOSSIP_RESTARTS: Metric =
+    counter("tidings_gossip_restarts_total", &[], "Times that gossip ended and was started again.");
+/// Stalls.
+pub const STALLS: Metric =
+    counter("tidings_stalls_total", &[], "Times that this node stood still for more than a second.");
+
 /// Resident memory.
 pub const PROCESS_RESIDENT_MEMORY: Metric =
     gauge("process_resident_memory_bytes", &[], "Resident memory size in bytes.");

@@ -184,6 +184,25 @@ async fn a_restart_at_another_address_is_no_conflict() {
     assert_eq!(other.members().borrow().get(&"a".into()).unwrap().incarnation, again.me.incarnation);
 }
 
+#[tokio::test]
+async fn after_a_stall_of_the_process_nobody_is_called_down() {
+    let keys = keys(1);
+    let first = config("a", None, 100);
+    let mut nodes = vec![start(&first, sealed(&keys)).await];
+    for id in ["b", "c", "d"] {
+        nodes.push(start(&config(id, Some(first.advertise), 100), sealed(&keys)).await);
+    }
+    until(5, "all alive", || nodes.iter().all(|node| alive(node).len() == 4)).await;
+    // This thread runs all of them.
+    std::thread::sleep(Duration::from_secs(2));
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        assert!(nodes.iter().all(|node| alive(node).len() == 4));
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(nodes.iter().all(|node| node.status().stalls >= 1));
+}
+
 /// A transport whose sockets break on demand.
 struct Fragile<T> {
     transport: T,

@@ -63,7 +63,11 @@ impl Worker {
     /// Runs until `stop` turns true, or until gossip fails for good.
     pub(super) async fn run(mut self, mut handle: ChitchatHandle, mut stop: watch::Receiver<bool>) {
         while self.watch(&handle, &mut stop).await {
-            let Some(fresh) = self.restart().await else { return };
+            let Some(fresh) = self.restart().await else {
+                // The members that were last known stay readable until the node has stopped.
+                let _ = stop.wait_for(|stop| *stop).await;
+                return;
+            };
             handle = fresh;
         }
         // What does not stop in time ends with the runtime.

@@ -187,6 +187,31 @@ fn a_cluster_is_whole() {
 }
 
 #[test]
+fn a_node_that_others_can_reach_has_keys_and_an_address() {
+    let with = |addr: &str, change: fn(&mut Settings)| {
+        let mut settings = Settings::default();
+        settings.cluster.gossip = Some(address(&format!("{addr}:7071")));
+        settings.cluster.link = Some(address(&format!("{addr}:7072")));
+        change(&mut settings);
+        settings.validate().map_err(|error| error.message)
+    };
+    assert_eq!(with("127.0.0.1", |_| {}), Ok(()));
+    let open = with("10.0.0.1", |_| {}).unwrap_err();
+    assert!(open.starts_with("cluster.gossip (10.0.0.1:7071) is open to others but has no keys"), "{open}");
+    assert_eq!(with("10.0.0.1", |s| s.cluster.insecure = true), Ok(()));
+    assert_eq!(with("10.0.0.1", |s| s.cluster.keys = Some("keys".into())), Ok(()));
+    let nowhere = with("0.0.0.0", |s| s.cluster.insecure = true).unwrap_err();
+    assert!(nowhere.contains("set cluster.advertise"), "{nowhere}");
+    let reached = |s: &mut Settings| {
+        s.cluster.insecure = true;
+        s.cluster.advertise = Some("a.example".into());
+    };
+    assert_eq!(with("0.0.0.0", reached), Ok(()));
+    let short = with("127.0.0.1", |s| s.announce.peer_ttl = 2100).unwrap_err();
+    assert!(short.starts_with("announce.peer_ttl (2100 s) is too short for a cluster"), "{short}");
+}
+
+#[test]
 fn no_two_listeners_share_an_address() {
     assert_eq!(
         refused(|s| s.announce.udp = vec![address("127.0.0.1:1"), address("127.0.0.1:1")]),

@@ -38,8 +38,8 @@ const MAX_SCRAPES: usize = 1024;
 pub struct UdpContext {
     /// Where requests go.
     pub router: Router,
-    /// Proof of address.
-    pub connection_ids: ConnectionIds,
+    /// Proof of address; swapped on reload.
+    pub connection_ids: ArcSwap<ConnectionIds>,
     /// Which info hashes are served.
     pub access_list: Arc<ArcSwap<AccessList>>,
     /// Addresses for peers that announce from near this host.
@@ -58,6 +58,7 @@ pub struct UdpContext {
 
 /// What is the same for all datagrams of a round.
 struct Batch<'a> {
+    connection_ids: &'a ConnectionIds,
     /// Owners of this node.
     owners: usize,
     routes: Option<&'a Routes>,
@@ -146,7 +147,13 @@ impl UdpFrontend {
         let mut counts = BatchCounts::default();
         let context = self.context.clone();
         let (owners, routes) = (context.router.owners().load(), context.router.routes());
-        let batch = Batch { owners: owners.len(), routes: routes.as_deref().map(|routes| &**routes), now };
+        let connection_ids = context.connection_ids.load();
+        let batch = Batch {
+            connection_ids: &connection_ids,
+            owners: owners.len(),
+            routes: routes.as_deref().map(|routes| &**routes),
+            now,
+        };
         self.announces.resize_with(context.router.lists(batch.owners, batch.routes), Vec::new);
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
@@ -171,10 +178,10 @@ impl UdpFrontend {
         let mut refuse = |transaction_id: TransactionId, message: &str| {
             writer.reply(socket, &from, |out| udp::write_error(out, transaction_id, message, data.len()));
         };
-        let proven = |id| context.connection_ids.check(id, ip, now.wall_seconds());
+        let proven = |id| batch.connection_ids.check(id, ip, now.wall_seconds());
         match udp::parse_request(data) {
             Ok(Request::Connect { transaction_id }) => {
-                let id = context.connection_ids.make(ip, now.wall_seconds());
+                let id = batch.connection_ids.make(ip, now.wall_seconds());
                 writer.reply(socket, &from, |out| udp::write_connect(out, transaction_id, id));
                 Outcome::Connect
             }

@@ -1,6 +1,12 @@
 //! Links as a user, an operator and an attacker meet them.
 
 mod basic;
+mod breaker;
+mod handshakes;
+mod hostile;
+mod raw;
+mod throughput;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -98,9 +104,12 @@ fn announces(bytes: &[u8]) -> Request {
     Request::Announces(ByteBuf::from(bytes))
 }
 
+/// A reply and whether it is the last one.
+type Outcome = Result<(Reply, bool), LinkError>;
+
 /// Keeps what a completion is told.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Result<(Reply, bool), LinkError>>>>);
+struct Told(Arc<Mutex<Vec<Outcome>>>);
 
 impl Completion for Told {
     fn reply(&mut self, reply: Reply, last: bool) {

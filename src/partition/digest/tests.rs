@@ -40,7 +40,7 @@ fn any_difference_shows_in_one_bucket() {
         let delta = a.announce(number % 2 == 0, number % 70, number, Event::Started, number % 3 == 0).unwrap();
         b.merge_deltas(&delta, 0);
     }
-    [&mut a, &mut b].map(|node| node.pass(5_000));
+    [&mut a, &mut b].into_iter().for_each(|node| node.pass(5_000));
     let equal = |a: &Node, b: &Node| differing(&a.digest(0, window(a), 100), &b.digest(0, window(a), 100));
     assert_eq!(equal(&a, &b), 0);
     let set = a.digest(0, window(&a), 100).iter().filter(|value| **value != 0).count();
@@ -51,7 +51,7 @@ fn any_difference_shows_in_one_bucket() {
     for (number, event, seeder) in steps {
         let delta = a.announce(number % 2 == 0, number % 70, number, event, seeder).unwrap();
         let before = a.now;
-        [&mut a, &mut b].map(|node| node.pass(5_000));
+        [&mut a, &mut b].into_iter().for_each(|node| node.pass(5_000));
         assert_eq!(equal(&a, &b), 1, "{number}");
         b.merge_deltas(&delta, (a.now.uptime - before.uptime).as_secs() as u32);
         assert_eq!(equal(&a, &b), 0, "{number}");
@@ -87,7 +87,7 @@ fn a_renewal_that_is_not_told_changes_no_digest() {
         } else {
             quiet += 1;
         }
-        [&mut a, &mut b].map(|node| node.pass(60_000));
+        [&mut a, &mut b].into_iter().for_each(|node| node.pass(60_000));
         assert_eq!(a.digest(0, window(&a), 9), b.digest(0, window(&a), 9));
         assert_ne!(a.digest(0, window(&a), 9), [0; BUCKETS]);
     }

@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::cluster::{Members, NodeId, PartitionSet, Placement, Ring, RingMembers};
 use crate::link::{Link, Links};
 use compare::Comparisons;
-use view::View;
+use view::{Summary, View};
 
 /// The time between two ticks of the keeper.
 pub const KEEPER_TICK: Duration = Duration::from_millis(100);
@@ -98,6 +98,8 @@ pub enum KeeperMessage {
     Dropped(u16),
     /// Another node has dropped changes for this one.
     Compare(NodeId),
+    /// The owner with this number has failed and was replaced by one that has nothing.
+    Replaced(usize),
     /// This node is to go; answered when it may.
     Leave(oneshot::Sender<()>),
 }
@@ -114,6 +116,7 @@ pub struct State {
     placement: Placement,
     members: Arc<Members>,
     view: View,
+    summary: Summary,
     held: PartitionSet,
     /// What gossip was last told.
     told: PartitionSet,
@@ -161,6 +164,7 @@ impl Actor for Keeper {
             placement,
             members: Arc::default(),
             view: View::default(),
+            summary: Summary::default(),
             held: PartitionSet::default(),
             told: PartitionSet::default(),
             started: now,
@@ -195,6 +199,7 @@ impl Actor for Keeper {
                 state.dropping.remove(&partition);
             }
             KeeperMessage::Compare(node) => state.comparisons.heal(node),
+            KeeperMessage::Replaced(number) => state.replaced(number),
             KeeperMessage::Leave(done) => {
                 tracing::info!("leaving the cluster: handing partitions over");
                 state.leaving = Some(Leaving { done: Some(done), empty_since: None });
@@ -215,6 +220,7 @@ impl State {
         self.take_up(myself);
         self.give_away(myself);
         self.compare(myself);
+        self.divert();
         for peer in self.view.peers() {
             peer.queue.pump();
             if peer.queue.take_gap() {
@@ -229,6 +235,15 @@ impl State {
         self.leave();
         self.tell_handoff();
         self.tell();
+    }
+
+    /// What a failed owner held has to be pulled again; meanwhile the replicas answer.
+    fn replaced(&mut self, number: usize) {
+        let owners = self.arguments.owners.load().len();
+        let lost: Vec<u16> =
+            self.held.iter().filter(|at| self.arguments.owners.place((*at).into(), owners) == number).collect();
+        lost.into_iter().for_each(|partition| self.held.remove(partition));
+        self.refresh();
     }
 
     /// Pulls what this node is to hold and does not.

@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use super::State;
-use crate::cluster::RoutingTable;
 use crate::partition::pull::Pulled;
 
 /// What others may read of the keeper without asking it.
@@ -79,6 +78,10 @@ pub struct MemberStatus {
     pub queued_bytes: usize,
     /// Records that were dropped because its queue was full.
     pub dropped_records: u64,
+    /// Records that it was told.
+    pub delivered_records: u64,
+    /// Bytes of them.
+    pub delivered_bytes: u64,
 }
 
 /// A partition on its way to this node.
@@ -115,8 +118,6 @@ impl State {
         let now = self.now();
         let routes = self.arguments.routes.load();
         let table = &routes.table;
-        let all = || 0..self.arguments.partitions;
-        let owned = owners(table, self.arguments.partitions);
         let members = table.nodes().iter().enumerate().map(|(at, node)| {
             let member = self.view.members().get(&node.id);
             let peer = routes.peer(at as u16);
@@ -133,17 +134,16 @@ impl State {
                 region: node.region.to_string(),
                 state,
                 incarnation: node.incarnation,
-                owned: owned[at],
+                owned: self.summary.owned.get(at).copied().unwrap_or_default(),
                 held: member.map_or(0, |member| member.held.len()),
                 lag_seconds: queue.map(|queue| queue.lag.as_secs_f64()),
                 queued_bytes: queue.map_or(0, |queue| queue.bytes),
                 dropped_records: queue.map_or(0, |queue| queue.dropped),
+                delivered_records: queue.map_or(0, |queue| queue.delivered),
+                delivered_bytes: queue.map_or(0, |queue| queue.delivered_bytes),
             }
         });
         let members: Vec<_> = members.collect();
-        let me = &table.nodes()[usize::from(table.me())].region;
-        let here = table.nodes().iter().filter(|node| node.alive && node.region == *me).count();
-        let copies = here.min(self.arguments.replicas.into());
         let transfers = self.pulls.iter().map(|(partition, (began, from))| Transfer {
             partition: *partition,
             from: from.to_string(),
@@ -153,29 +153,13 @@ impl State {
             fingerprint: format!("{:016x}", table.fingerprint()),
             partitions: self.arguments.partitions,
             members,
-            placed: all().filter(|partition| table.is_placed_here(*partition)).count(),
+            placed: self.summary.placed,
             held: self.held.len(),
-            under_replicated: all().filter(|partition| table.in_region(*partition).len() < copies).count(),
+            under_replicated: self.summary.under_replicated,
             transfers: transfers.collect(),
             dropping: self.dropping.len(),
             comparisons_waiting: self.comparisons.waiting(),
             leaving: self.leaving.is_some(),
         }));
     }
-}
-
-/// How many partitions each node answers for in its region.
-fn owners(table: &RoutingTable, partitions: u16) -> Vec<usize> {
-    let mut owned = vec![0; table.nodes().len()];
-    for partition in 0..partitions {
-        let mut regions = Vec::new();
-        for &node in table.candidates(partition) {
-            let region = &table.nodes()[usize::from(node)].region;
-            if !regions.contains(&region) {
-                regions.push(region);
-                owned[usize::from(node)] += 1;
-            }
-        }
-    }
-    owned
 }

@@ -37,7 +37,58 @@ impl View {
     }
 }
 
+/// What changes with the routes alone.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Partitions that each node answers for in its region, in the order of the table.
+    pub owned: Vec<usize>,
+    /// Partitions that placement gives to this node.
+    pub placed: usize,
+    /// Partitions of which this region has fewer copies than it should.
+    pub under_replicated: usize,
+}
+
+impl Summary {
+    fn new(table: &RoutingTable, partitions: u16, replicas: u8) -> Self {
+        let nodes = table.nodes();
+        let me = nodes.get(usize::from(table.me())).map(|me| &me.region);
+        let here = nodes.iter().filter(|node| node.alive && Some(&node.region) == me).count();
+        let copies = here.min(replicas.into());
+        let mut summary = Self { owned: vec![0; nodes.len()], ..Self::default() };
+        for partition in 0..partitions {
+            let mut region = None;
+            // Candidates of one region lie side by side, its owner first.
+            for &node in table.candidates(partition) {
+                let of = &nodes[usize::from(node)].region;
+                if region != Some(of) {
+                    region = Some(of);
+                    summary.owned[usize::from(node)] += 1;
+                }
+            }
+            summary.placed += usize::from(table.is_placed_here(partition));
+            summary.under_replicated += usize::from(table.in_region(partition).len() < copies);
+        }
+        summary
+    }
+}
+
 impl State {
+    /// What waits for a node of another region that cannot be reached goes to another node there: that region is not to
+    /// wait until that very node is back.
+    pub(super) fn divert(&self) {
+        let routes = self.arguments.routes.load();
+        let nodes = routes.table.nodes();
+        let Some(me) = nodes.get(usize::from(routes.table.me())) else { return };
+        for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.region != me.region) {
+            let Some(peer) = routes.peer(at as u16).filter(|peer| !peer.link.is_routable()) else { continue };
+            let others = nodes.iter().enumerate().filter(|(_, other)| other.region == node.region);
+            let mut reachable = others.filter_map(|(at, _)| routes.peer(at as u16)).filter(|it| it.link.is_routable());
+            if let Some(other) = reachable.next() {
+                peer.queue.divert_abroad(&other.queue);
+            }
+        }
+    }
+
     /// Makes the routes anew if anything that they depend on has changed.
     pub(super) fn refresh(&mut self) {
         let now = self.now();
@@ -82,6 +133,7 @@ impl State {
         let peers = table.nodes().iter().map(|node| peer(&node.id)).collect();
         let routes = Routes::new(table, peers);
         self.tell_takeovers(&routes);
+        self.summary = Summary::new(&routes.table, self.arguments.partitions, self.arguments.replicas);
         self.arguments.routes.store(Arc::new(routes));
     }
 

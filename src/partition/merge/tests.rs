@@ -113,7 +113,7 @@ proptest! {
             node.merge_deltas(&delta, 0);
         }
         for (seconds, seeder) in before {
-            [&mut origin, &mut node].map(|it| it.pass(seconds * 1_000));
+            [&mut origin, &mut node].into_iter().for_each(|it| it.pass(seconds * 1_000));
             copies.extend(origin.announce(false, 0, 1, Event::Started, seeder));
             copies.push(copy(&origin));
         }
@@ -122,7 +122,7 @@ proptest! {
         // What is still on its way has waited for as long as it really has, or longer.
         let mut passed = 0;
         for (index, as_delta, more, wait) in arrivals {
-            [&mut origin, &mut node].map(|it| it.pass(wait));
+            [&mut origin, &mut node].into_iter().for_each(|it| it.pass(wait));
             passed += wait.div_ceil(1_000) as u32;
             let bytes = index.get(&copies);
             if as_delta {

@@ -8,11 +8,13 @@ use crate::partition::pieces;
 use crate::partition::testing::*;
 use crate::swarm::{Event, InfoHash, PeerAddr, V4, V6};
 
+type Meanwhile = dyn FnMut(&mut Node, &mut Node) + Send;
+
 /// The nodes of a test, and what happens whenever one of them waits.
 struct World {
     nodes: [Mutex<Node>; 2],
     budget: usize,
-    meanwhile: Mutex<Box<dyn FnMut(&mut Node, &mut Node) + Send>>,
+    meanwhile: Mutex<Box<Meanwhile>>,
 }
 
 impl World {
@@ -113,12 +115,13 @@ proptest! {
         let first = world.pull(0, 1).unwrap();
         let second = world.pull(1, 0).unwrap();
         prop_assert!(second.in_sync, "{first:?} {second:?}");
-        let [a, b] = world.nodes.each_ref().map(Mutex::lock);
-        prop_assert_eq!(a.digest(0, window(&a), 77), b.digest(0, window(&a), 77));
-        prop_assert_eq!(a.contents(window(&a)), b.contents(window(&a)));
-        drop((a, b));
         let third = world.pull(0, 1).unwrap();
-        prop_assert_eq!((third.in_sync, third.bytes), (true, 0));
+        prop_assert_eq!((third.in_sync, third.taken.changed), (true, 0));
+        let [a, b] = world.nodes.each_ref().map(Mutex::lock);
+        // What was in both windows, as the clocks differ.
+        let window = Window { from: window(&b).from, to: window(&a).to };
+        prop_assert_eq!(a.digest(0, window, 77), b.digest(0, window, 78));
+        prop_assert_eq!(a.contents(window), b.contents(window));
     }
 
     #[test]
@@ -192,7 +195,7 @@ fn an_empty_copy_is_filled_and_what_is_equal_is_not_fetched() {
     world.nodes[0].get_mut().announce(false, 77, 123_456, Event::Started, false);
     world.nodes.iter_mut().for_each(|node| node.get_mut().pass(5_000));
     let again = world.pull(0, 1).unwrap();
-    assert_eq!((again.in_sync, again.buckets_differed, again.taken.changed), (true, 1, 1));
+    assert_eq!((again.in_sync, again.buckets_differed, again.buckets_left, again.taken.changed), (true, 1, 0, 1));
     assert!(again.bytes < pulled.bytes / 4, "{} of {} bytes", again.bytes, pulled.bytes);
     // The other way there is nothing to be had.
     assert_eq!(world.pull(1, 0).unwrap().bytes, 0);
@@ -210,7 +213,7 @@ fn a_joiner_gets_in_sync_while_everything_goes_on() {
     let (mut number, mut late) = (0u32, Vec::new());
     let world = World::new([full, joiner], 500, move |full, joiner| {
         late.drain(..).for_each(|delta: Vec<u8>| _ = joiner.merge_deltas(&delta, 1));
-        [&mut *full, &mut *joiner].map(|node| node.pass(100));
+        [&mut *full, &mut *joiner].into_iter().for_each(|node| node.pass(100));
         for _ in 0..3 {
             number += 1;
             let event = [Event::Started, Event::Completed, Event::Stopped][number as usize % 3];
@@ -255,7 +258,65 @@ fn what_the_other_side_says_wrongly_ends_the_pull() {
         let result = runtime.block_on(pull(&Wrong(wrong as u8), &End(&world, 0), 0, options));
         assert_eq!(result, Err(error));
     }
-    // One that claims to differ and has nothing to give is believed three times.
+    // One that differs and has nothing to give.
     let result = runtime.block_on(pull(&Wrong(3), &End(&world, 0), 0, options)).unwrap();
-    assert_eq!((result.in_sync, result.rounds, result.chunks), (false, 3, 3));
+    assert_eq!((result.in_sync, result.buckets_left, result.rounds, result.chunks), (true, 64, 1, 1));
+}
+
+#[test]
+fn a_copy_that_has_more_than_the_other_is_in_sync_and_says_so() {
+    let (mut less, mut more) = (Node::new(1, 5, WALL), Node::new(1, 9, WALL));
+    for number in 0..500 {
+        let delta = less.announce(false, number, number, Event::Started, false).unwrap();
+        if number != 7 {
+            more.merge_deltas(&delta, 0);
+        }
+    }
+    // As if it had died before the delta left, and come back with its snapshot.
+    more.announce(false, 1_000, 1, Event::Started, false);
+    more.announce(false, 3, 3, Event::Completed, true);
+    [&mut less, &mut more].into_iter().for_each(|node| node.pass(5_000));
+    let world = World::still([less, more]);
+    let pulled = world.pull(0, 1).unwrap();
+    assert_eq!((pulled.in_sync, pulled.buckets_left, pulled.taken.changed, pulled.rounds), (true, 2, 1, 2));
+    let back = world.pull(1, 0).unwrap();
+    assert_eq!((back.in_sync, back.buckets_differed, back.buckets_left, back.taken.changed), (true, 2, 0, 2));
+}
+
+#[test]
+fn a_completion_while_a_large_swarm_is_copied_is_counted_once() {
+    let (mut from, mut to) = (Node::new(1, 5, WALL), Node::new(1, 60_000, WALL));
+    (0..1_000).for_each(|number| _ = from.announce(false, 0, number, Event::Started, false));
+    let (mut cursor, mut deltas, mut number) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let Chunk { pieces, next } = chunk(&from.partitions, 0, u64::MAX, &cursor, 100, from.now).unwrap();
+        to.merge_chunk(&pieces, 0);
+        assert!(to.counts(0).completed <= from.counts(0).completed);
+        if next.is_empty() {
+            break;
+        }
+        cursor = next;
+        // Peers on both sides of the walk complete; their deltas come after the copy, or soon.
+        for _ in 0..50 {
+            let delta = from.announce(false, 0, number, Event::Completed, true).unwrap();
+            if number % 2 == 0 {
+                to.merge_deltas(&delta, 0).clear()
+            } else {
+                deltas.push(delta)
+            }
+            number += 1;
+        }
+        assert!(to.counts(0).completed <= from.counts(0).completed);
+    }
+    assert!(number > 400);
+    for delta in deltas {
+        to.merge_deltas(&delta, 0);
+        assert!(to.counts(0).completed <= from.counts(0).completed);
+    }
+    // Now all records are the same, and the counts are or show.
+    [&mut from, &mut to].into_iter().for_each(|node| node.pass(5_000));
+    let world = World::still([from, to]);
+    assert!(world.pull(0, 1).unwrap().in_sync);
+    let [from, to] = world.nodes.map(Mutex::into_inner);
+    assert_eq!(to.counts(0), from.counts(0));
 }

@@ -151,6 +151,23 @@ impl DeltaQueue {
         released.into_iter().for_each(Parked::release);
     }
 
+    /// Moves what waits for another region to the queue of another node there, which passes it on as well.
+    pub fn divert_abroad(&self, to: &Arc<Self>) {
+        let mut moved: VecDeque<Batch>;
+        {
+            let mut state = self.state.lock();
+            let waiting = std::mem::take(&mut state.waiting);
+            (moved, state.waiting) = waiting.into_iter().partition(|batch: &Batch| batch.forward);
+            state.bytes -= moved.iter().map(|batch| batch.pieces.len()).sum::<usize>();
+        }
+        if moved.is_empty() {
+            return;
+        }
+        let mut state = to.state.lock();
+        state.bytes += moved.iter().map(|batch| batch.pieces.len()).sum::<usize>();
+        state.waiting.append(&mut moved);
+    }
+
     /// Whether changes were dropped since the last call, with which that is taken notice of.
     pub fn take_gap(&self) -> bool {
         let mut state = self.state.lock();

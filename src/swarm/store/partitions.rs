@@ -3,14 +3,10 @@
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::super::index::order;
 use super::super::record::{AddressFamily, Record};
 use super::super::stamp::Role;
 use super::{InfoHash, Store};
-
-/// The upper half of a keyed hash: what walks go by.
-pub fn upper(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
 
 impl<F: AddressFamily> Store<F> {
     /// Swarms in a partition.
@@ -29,23 +25,19 @@ impl<F: AddressFamily> Store<F> {
         swarms
     }
 
-    /// The swarms of a partition whose keyed hash has an upper half in this range, ordered by hash and info hash.
-    pub fn swarms_between(&self, partition: u16, range: &RangeInclusive<u32>) -> Vec<(u64, InfoHash)> {
+    /// The swarms of a partition whose keyed hash is in this range of [`order`] and in a strand, told by its greatest
+    /// four bits, whose bit is set: by order, then by info hash.
+    pub fn swarms_between(&self, partition: u16, range: &RangeInclusive<u32>, strands: u16) -> Vec<(u64, InfoHash)> {
         let mut swarms = Vec::new();
         if let Some(index) = self.indexes.get(usize::from(partition)) {
-            index.range(range, &mut |at| {
-                let info_hash = self.swarms[at].info_hash;
-                let hash = self.hash.info_hash(&info_hash);
-                if range.contains(&upper(hash)) {
-                    swarms.push((hash, info_hash));
-                }
-            });
+            let hash_of = |at: usize| self.hash.info_hash(&self.swarms[at].info_hash);
+            index.range(range, strands, &hash_of, &mut |at, hash| swarms.push((hash, self.swarms[at].info_hash)));
         }
-        swarms.sort_unstable();
+        swarms.sort_unstable_by_key(|(hash, info_hash)| (order(*hash), *info_hash));
         swarms
     }
 
-    /// The records of a swarm whose keys' keyed hash has an upper half in this range, in no order.
+    /// The records of a swarm whose keys' keyed hash is in this range of [`order`], in no order.
     pub fn records_between(&self, hash: u64, info_hash: &InfoHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
         let Some(at) = self.find(hash, info_hash) else { return Vec::new() };
         self.swarms[at].peers.records_between(&self.hash, range)

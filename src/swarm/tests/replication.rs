@@ -162,3 +162,52 @@ fn a_wall_clock_that_was_set_back_stops_no_renewals() {
     }
     assert!(told >= 5, "{told} times in an hour");
 }
+
+#[test]
+fn a_partition_can_be_dropped_in_steps_while_the_others_serve() {
+    let quota = Arc::new(Quota::new(usize::MAX, usize::MAX, usize::MAX));
+    let mut tracker = Tracker::<V4>::with_quota(quota.clone());
+    let events = [Event::None, Event::Paused, Event::Completed, Event::Stopped];
+    for number in 0..6_000u32 {
+        let swarm = if number < 1_000 { 0 } else { number % 700 };
+        tracker.leecher(swarm, number);
+        tracker.announce(swarm, number, events[number as usize % 4], number % 4 == 2, 0);
+    }
+    let of = |partition: u16| move |swarm: &u32| keyed_hash().info_hash(&info_hash(*swarm)) % 4 == u64::from(partition);
+    // That of the large swarm.
+    let gone = (keyed_hash().info_hash(&info_hash(0)) % 4) as u16;
+    for partition in 0..4 {
+        let mut walked = tracker.store.partition_swarms(partition);
+        walked.sort();
+        let expected: Vec<_> = (0..700).filter(of(partition)).map(info_hash).collect();
+        assert_eq!((tracker.store.partition_len(partition), walked), (expected.len(), expected));
+    }
+    let mut steps = 0;
+    while !tracker.store.drop_partition_step(gone, 10) {
+        steps += 1;
+        tracker.store.sweep(20, tracker.now());
+        tracker.leecher(1_000 + steps, steps);
+    }
+    assert!((10..100).contains(&steps), "{steps} steps");
+    assert!(tracker.store.partition_swarms(gone).is_empty());
+    // All that is left is whole, and the totals are those of what is left.
+    let mut totals = Totals::default();
+    for (swarm, counts) in (0..700).filter(|swarm| !of(gone)(swarm)).map(|swarm| (swarm, tracker.counts(swarm))) {
+        let records = tracker.store.records(&info_hash(swarm)).len();
+        assert!(records >= 7, "swarm {swarm}");
+        totals.leechers += (counts.leechers - counts.partial_seeds) as usize;
+        totals.partial_seeds += counts.partial_seeds as usize;
+        totals.seeders += counts.seeders as usize;
+        totals.stopped += records - (counts.leechers + counts.seeders) as usize;
+    }
+    let later = (1..=steps).filter(|step| !of(gone)(&(1_000 + step))).count();
+    totals.leechers += later;
+    let held = tracker.store.totals();
+    totals = Totals { swarms: held.swarms, ..totals };
+    assert_eq!(held, totals);
+    (0..4).for_each(|partition| while !tracker.store.drop_partition_step(partition, 1_000) {});
+    assert_eq!(tracker.store.totals(), Totals::default());
+    assert!(tracker.store.drop_partition_step(4, 1), "a partition that is none is empty");
+    // The quota has it all back.
+    assert_eq!(format!("{quota:?}").matches("records: 0").count(), 1, "{quota:?}");
+}

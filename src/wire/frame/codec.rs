@@ -28,6 +28,8 @@ const REQUEST: u8 = 4;
 const REPLY: u8 = 5;
 const PING: u8 = 6;
 const PONG: u8 = 7;
+/// How deep values may lie in each other, lest a frame overflow the stack of whoever reads it.
+const DEPTH: usize = 16;
 /// The flag of a last reply.
 const LAST: u8 = 1;
 
@@ -154,7 +156,9 @@ pub fn parse(input: &[u8], limit: usize) -> Result<Parsed<'_>, FrameError> {
 /// # Errors
 /// [`FrameError::Body`].
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
-    rmp_serde::from_slice(body).map_err(|_| FrameError::Body)
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(body);
+    deserializer.set_max_depth(DEPTH);
+    T::deserialize(&mut deserializer).map_err(|_| FrameError::Body)
 }
 
 /// Appends an opening.

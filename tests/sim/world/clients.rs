@@ -96,9 +96,9 @@ impl Clients {
         let (first, pause, renewal) = match plan.profile {
             Profile::Steady => (12_000, 400..1_500, 400..1_500),
             Profile::Trickle => (3_000, 500..3_000, 1_000..4_000),
-            _ => (14_000, 300..9_000, 5_000..28_000),
+            _ => (8_000, 300..9_000, 5_000..28_000),
         };
-        sleep(Duration::from_millis(2_500 + random.random_range(0..first))).await;
+        sleep(Duration::from_millis(6_500 + random.random_range(0..first))).await;
         let mut serial = 0;
         loop {
             serial += 1;
@@ -133,7 +133,7 @@ impl Clients {
     async fn watch(self: Arc<Self>) {
         let plan = &self.world.plan;
         let mut random = SmallRng::seed_from_u64(plan.seed ^ 0x3a7c);
-        sleep(Duration::from_secs(4)).await;
+        sleep(Duration::from_secs(6)).await;
         while self.world.now() < plan.end - HUSH {
             let swarm = random.random_range(0..plan.swarms);
             let peer = Peer { swarm, number: (self.region as u32) << 20 | 0xfe000, seeder: false };

@@ -65,7 +65,7 @@ pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster) -> 
         held: set(&|at| table.is_held_here(at)),
         placed: set(&|at| table.is_placed_here(at)),
         copies,
-        status: KeeperStatus::clone(&cluster.status().now.load()),
+        status: KeeperStatus::clone(&cluster.view().status.now.load()),
         in_flight: in_flight(owners),
     }
 }

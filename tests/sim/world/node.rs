@@ -135,6 +135,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         security: Security::Plain,
         net: Arc::new(SimNet { world: world.clone(), node, incarnation }),
         hearing,
+        sealed: None,
         clock,
         seed: seed ^ 2,
     };
@@ -144,7 +145,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         let mut nodes = world.nodes.lock();
         let state = nodes.get_mut(&node).expect("registered");
         state.incarnation = incarnation;
-        let status = cluster.status().clone();
+        let status = cluster.view().status;
         state.running = Some(Running { commands, routes: routes.clone(), owners: owners.clone(), router: router.clone(), status });
     }
     cluster.met().await;

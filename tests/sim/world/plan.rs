@@ -28,8 +28,8 @@ pub enum Profile {
     Storm,
     /// Clocks that jump by up to five minutes.
     Clocks,
-    /// No faults but slow links and queues that hold next to nothing; must be mended long before the next regular
-    /// comparison of copies.
+    /// No faults but stalls of less than a second, and queues that hold next to nothing; must be mended long before the next
+    /// regular comparison of copies.
     Trickle,
     /// No faults, and one swarm that never rests: nothing is to be repaired.
     Steady,
@@ -150,8 +150,13 @@ impl Plan {
             Profile::Trickle => {
                 plan.hint_bytes = 100;
                 plan.ack = Ack::Owner;
-                plan.events.push((CALM, Event::Slow { latency: Duration::from_millis(100), time: secs(16) }));
                 plan.clients = 25;
+                let mut at = CALM;
+                while at < secs(29) {
+                    let time = Duration::from_millis(random.random_range(600..800));
+                    plan.events.push((at, Event::Stall { node: random.random_range(0..plan.nodes.len()), time }));
+                    at += time + Duration::from_millis(900);
+                }
                 (plan.faults_end, plan.end) = (secs(30), secs(30 + 14));
             }
             Profile::Steady => {
