@@ -294,6 +294,7 @@ impl Cluster {
             replicas: cluster.replicas_per_region,
             peer_ttl: settings.announce.peer_ttl,
             hint_bytes: settings.limits.hint_bytes,
+            ack_deadline: router::DEADLINE.min(Duration::from_millis(cluster.deadline.into())) / 2,
             stable_after: Duration::from_secs(cluster.stable_after.into()),
             routes,
             links: links.clone(),
