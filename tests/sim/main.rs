@@ -21,8 +21,10 @@
 //! messages are held back both ways; its timers go on.
 //!
 //! **Clocks.** Up to 50 s wrong they change nothing. A node whose clock is wrong by more than a minute
-//! (`Hlc::MAX_AHEAD`) is outside of what is promised while it lasts: the profile `Clocks` has jumps of up to five minutes,
-//! and asks for equal copies and for answers a lifetime after they were put right, but not for I1 and I4.
+//! (`Hlc::MAX_AHEAD`) is outside of what is promised: the profile `Clocks` has jumps of up to five minutes, and asks for
+//! answers all the time, and for equal copies some time after the clocks were put right, but not for I1 and I4. Since a
+//! logical clock never goes back, one that was five minutes ahead is not believed for four minutes more, and copies differ
+//! for as long.
 
 mod world;
 

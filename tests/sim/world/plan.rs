@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tidings::config::Ack;
-use tidings::swarm::{InfoHash, PeerAddr};
+use tidings::swarm::{Hlc, InfoHash, PeerAddr};
 
 /// Lifetime of a peer, in seconds.
 pub const TTL: u16 = 120;
@@ -229,8 +229,15 @@ impl Plan {
             };
             self.events.push((at, event));
         }
-        // What was stamped in the future is as good as lost until it expires.
-        self.end = self.faults_end + secs(u64::from(TTL) + 78);
+        // A logical clock never goes back: until that future has come to within a minute, others do not believe its stamps.
+        let future = self.events.iter().filter_map(|(at, event)| match event {
+            Event::Clock { millis: millis @ 1.., time, .. } => {
+                Some(*at + *time + Duration::from_millis(millis.unsigned_abs()))
+            }
+            _ => None,
+        });
+        let believed = future.max().unwrap_or_default().saturating_sub(Hlc::MAX_AHEAD);
+        self.end = self.faults_end.max(believed) + secs(78);
     }
 
     fn skew(&self, random: &mut SmallRng, node: usize, most: i64, time: Duration) -> Event {
