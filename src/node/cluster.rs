@@ -160,7 +160,8 @@ pub struct ClusterView {
 
 /// The running parts.
 pub struct Cluster {
-    membership: Arc<Membership>,
+    membership: Option<Arc<Membership>>,
+    conflict: watch::Receiver<Option<Conflict>>,
     links: Arc<Links>,
     keeper: ActorRef<KeeperMessage>,
     keeper_ended: watch::Receiver<bool>,
@@ -186,12 +187,27 @@ pub struct Parts {
     pub security: Security,
     /// Sockets for links.
     pub net: Arc<dyn Net>,
-    /// Sockets for gossip.
-    pub transport: Arc<dyn Transport>,
-    /// The same, if it seals, for what it counts.
+    /// How the other nodes are heard of.
+    pub hearing: Hearing,
+    /// The gossip's seal, for what it counts.
     pub sealed: Option<Arc<SealedTransport>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Seeds random choices.
+    pub seed: u64,
+}
+
+/// How a node hears of the others, and tells them of itself.
+pub enum Hearing {
+    /// By gossip through these sockets.
+    Gossip(Arc<dyn Transport>),
+    /// By whatever a simulation has in its place.
+    Given {
+        /// Who is there.
+        members: watch::Receiver<Arc<Members>>,
+        /// Tells the others.
+        gossip: Arc<dyn Gossip>,
+    },
 }
 
 /// What the keys of a node are used for.
@@ -239,7 +255,8 @@ impl Parts {
         let security = keys.as_ref().map_or(Security::Plain, |(_, files)| security(files));
         let (owners, keys) = (router.owners().clone(), keys.map(|(keys, _)| keys));
         let (sealed, net) = (Some(transport.clone()), Arc::new(SystemNet));
-        Self { identity, routes, owners, router, keys, security, net, transport, sealed, clock }
+        let (hearing, seed) = (Hearing::Gossip(transport), rand::random());
+        Self { identity, routes, owners, router, keys, security, net, hearing, sealed, clock, seed }
     }
 }
 
@@ -261,25 +278,14 @@ impl Cluster {
     /// # Errors
     /// See [`ClusterError`]; and when the keeper does not start.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
-        let Parts { identity, routes, owners, router, keys, security, net, transport, sealed, clock } = parts;
+        let Parts { identity, routes, owners, router, keys, security, net, hearing, sealed, clock, seed } = parts;
         let cluster = &settings.cluster;
         let service = Arc::new(router::ClusterService::new(router));
         let config = LinkConfig { hello: identity.hello(&cluster.name), security, limits: LinkLimits::default() };
         let addr = identity.link;
         let links = Links::start(addr, config, net, clock.clone(), service.clone() as Arc<dyn Service>).await;
         let links = links.map_err(|error| ClusterError::Link { addr, error })?;
-        let addr = identity.gossip;
-        let config = MembershipConfig {
-            cluster: cluster.name.clone(),
-            me: identity.me.clone(),
-            listen: addr,
-            advertise: identity.gossip_advertised,
-            seeds: cluster.seeds.clone(),
-            gossip_interval: GOSSIP,
-        };
-        let membership = Membership::start(config, transport, clock.clone()).await;
-        let membership =
-            Arc::new(membership.map_err(|error| ClusterError::Gossip { addr, reason: error.to_string() })?);
+        let heard = Heard::start(settings, &identity, hearing, &clock).await?;
         let status = Arc::<SharedStatus>::default();
         let arguments = KeeperArguments {
             me: identity.me.id.clone(),
@@ -288,13 +294,14 @@ impl Cluster {
             replicas: cluster.replicas_per_region,
             peer_ttl: settings.announce.peer_ttl,
             hint_bytes: settings.limits.hint_bytes,
+            ack_deadline: router::DEADLINE.min(Duration::from_millis(cluster.deadline.into())) / 2,
             stable_after: Duration::from_secs(cluster.stable_after.into()),
             routes,
             links: links.clone(),
             owners,
-            gossip: Arc::new(Told(membership.clone())),
+            gossip: heard.gossip,
             clock,
-            seed: rand::random(),
+            seed,
             status: status.clone(),
         };
         let (keeper, handle) = Keeper::spawn(None, Keeper, arguments).await?;
@@ -306,10 +313,11 @@ impl Cluster {
             ended.send_replace(true);
         });
         service.follow(keeper.clone());
-        tokio::spawn(tell_members(membership.members(), keeper.clone()));
+        tokio::spawn(tell_members(heard.members, keeper.clone()));
         tokio::spawn(tick(keeper.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
-        Ok(Self { membership, links, keeper, keeper_ended, keys, sealed, status, leave_timeout })
+        let (membership, conflict) = (heard.membership, heard.conflict);
+        Ok(Self { membership, conflict, links, keeper, keeper_ended, keys, sealed, status, leave_timeout })
     }
 
     /// Returns once another node has been met and the routes know of it, or after three seconds: clients must not be
@@ -341,14 +349,14 @@ impl Cluster {
         ClusterView {
             status: self.status.clone(),
             links: self.links.clone(),
-            membership: Arc::downgrade(&self.membership),
+            membership: self.membership.as_ref().map(Arc::downgrade).unwrap_or_default(),
             sealed: self.sealed.clone(),
         }
     }
 
     /// What keeps this node from being part of its cluster, as soon as there is such a thing.
     pub fn conflict(&self) -> watch::Receiver<Option<Conflict>> {
-        self.membership.conflict()
+        self.conflict.clone()
     }
 
     /// Hands all partitions over to others. Returns when they have them, or when `cluster.leave_timeout` is over.
@@ -386,9 +394,47 @@ impl Cluster {
         // The keeper has the other handle of the membership.
         let _ = self.keeper.stop_and_wait(None, Some(STOP)).await;
         self.links.stop().await;
-        if let Some(membership) = Arc::into_inner(self.membership) {
+        if let Some(membership) = self.membership.and_then(Arc::into_inner) {
             membership.stop().await;
         }
+    }
+}
+
+/// What has come of [`Hearing`].
+struct Heard {
+    members: watch::Receiver<Arc<Members>>,
+    gossip: Arc<dyn Gossip>,
+    conflict: watch::Receiver<Option<Conflict>>,
+    membership: Option<Arc<Membership>>,
+}
+
+impl Heard {
+    async fn start(
+        settings: &Settings,
+        identity: &Identity,
+        hearing: Hearing,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, ClusterError> {
+        let transport = match hearing {
+            Hearing::Gossip(transport) => transport,
+            Hearing::Given { members, gossip } => {
+                return Ok(Self { members, gossip, conflict: watch::channel(None).1, membership: None });
+            }
+        };
+        let addr = identity.gossip;
+        let config = MembershipConfig {
+            cluster: settings.cluster.name.clone(),
+            me: identity.me.clone(),
+            listen: addr,
+            advertise: identity.gossip_advertised,
+            seeds: settings.cluster.seeds.clone(),
+            gossip_interval: GOSSIP,
+        };
+        let membership = Membership::start(config, transport, clock.clone()).await;
+        let membership =
+            Arc::new(membership.map_err(|error| ClusterError::Gossip { addr, reason: error.to_string() })?);
+        let (members, conflict) = (membership.members(), membership.conflict());
+        Ok(Self { members, gossip: Arc::new(Told(membership.clone())), conflict, membership: Some(membership) })
     }
 }
 

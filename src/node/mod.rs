@@ -15,7 +15,7 @@ use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, watch};
 
-pub use cluster::{Cluster, ClusterError, ClusterView, Identity, Keys, Parts, lonely_routes};
+pub use cluster::{Cluster, ClusterError, ClusterView, Hearing, Identity, Keys, Parts, lonely_routes};
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
 

@@ -27,7 +27,7 @@ use crate::wire::frame::{Reply, Request};
 use crate::wire::routed;
 
 /// How long an owner of this node may take. One that takes longer is overloaded or has failed.
-const DEADLINE: Duration = Duration::from_millis(250);
+pub const DEADLINE: Duration = Duration::from_millis(250);
 /// How often the deadline of one other node a request may take in all. A client waits no longer than that, and then is
 /// answered from what is at hand.
 const PATIENCE: u32 = 2;

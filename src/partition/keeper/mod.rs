@@ -69,6 +69,8 @@ pub struct KeeperArguments {
     pub peer_ttl: u16,
     /// Bytes of changes kept for one other node.
     pub hint_bytes: usize,
+    /// How long a replica may take while a reply to a client waits: less than whoever waits for that reply does.
+    pub ack_deadline: Duration,
     /// How long a node may be away before it loses its partitions.
     pub stable_after: Duration,
     /// The routes that it makes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{State, succession};
+use super::{KeeperArguments, State, succession};
 use crate::cluster::{Members, NodeId, Placement, RoutingTable};
 use crate::link::PeerTarget;
 use crate::partition::replication::DeltaQueue;
@@ -155,7 +155,8 @@ impl State {
         for target in targets {
             let Some(link) = self.arguments.links.link(&target.id) else { continue };
             self.view.peers.entry(target.id.clone()).or_insert_with(|| {
-                let queue = DeltaQueue::new(link.clone(), self.arguments.hint_bytes, self.arguments.clock.clone());
+                let KeeperArguments { hint_bytes, ack_deadline, clock, .. } = &self.arguments;
+                let queue = DeltaQueue::new(link.clone(), *hint_bytes, *ack_deadline, clock.clone());
                 (target.incarnation, Peer { link, queue })
             });
         }

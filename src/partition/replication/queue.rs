@@ -18,13 +18,13 @@ use crate::wire::frame::{Refusal, Reply, Request};
 const WINDOW: usize = 32;
 /// How long the other node may take. One that takes longer gets the batch again.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// How long it may take while a reply to a client waits.
-const ACK_DEADLINE: Duration = Duration::from_millis(250);
 
 /// The batches for one other node, in the order of their making. A batch may arrive twice or after a later one: merging
 /// records does not mind.
 pub struct DeltaQueue {
     limit: usize,
+    /// How long the other node may take while a reply to a client waits.
+    ack_deadline: Duration,
     link: Arc<Link>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -71,9 +71,10 @@ pub struct QueueStatus {
 }
 
 impl DeltaQueue {
-    /// An empty queue of at most `limit` bytes for the node behind `link`.
-    pub fn new(link: Arc<Link>, limit: usize, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { limit, link, clock, state: Mutex::default() })
+    /// An empty queue of at most `limit` bytes for the node behind `link`. A reply to a client waits for that node no longer
+    /// than `ack_deadline`.
+    pub fn new(link: Arc<Link>, limit: usize, ack_deadline: Duration, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { limit, ack_deadline, link, clock, state: Mutex::default() })
     }
 
     /// Adds a batch, and sends what can be sent. `parked` is let go once the other node has the batch, or cannot be had.
@@ -125,7 +126,7 @@ impl DeltaQueue {
         let waited = self.clock.now().uptime.saturating_sub(batch.made).as_secs() as u32;
         let pieces = std::mem::take(&mut batch.pieces);
         let request = Request::Deltas { forward: batch.forward, waited, pieces: pieces.into() };
-        let deadline = if batch.parked.is_some() { ACK_DEADLINE } else { DEADLINE };
+        let deadline = if batch.parked.is_some() { self.ack_deadline } else { DEADLINE };
         let link = self.link.clone();
         // The request is encoded within the call, and its bytes are kept for another try.
         let flight = Flight { queue: self.clone(), batch: Some(batch), epoch, request: request.clone() };
