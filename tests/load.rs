@@ -30,6 +30,8 @@ enum Fault {
     Truncates,
     /// Sleeps for 400 ms once, after 100 announces.
     Stalls,
+    /// Answers connects alone.
+    Mute,
 }
 
 /// A UDP tracker on a thread of its own.
@@ -76,6 +78,7 @@ fn serve(socket: &UdpSocket, fault: Fault, stop: &AtomicBool) -> (Swarms, usize)
                 announces += 1;
                 let peer = SocketAddr::new(from.ip(), a.port);
                 match fault {
+                    Fault::Mute => continue,
                     Fault::DropsTenth if announces % 10 == 0 => continue,
                     Fault::Stalls if announces == 100 => std::thread::sleep(Duration::from_millis(400)),
                     _ => {}
@@ -103,6 +106,7 @@ fn serve(socket: &UdpSocket, fault: Fault, stop: &AtomicBool) -> (Swarms, usize)
                     }
                 }
             }
+            Request::Scrape { .. } if fault == Fault::Mute => continue,
             Request::Scrape { transaction_id, info_hashes, .. } => {
                 write_scrape(&mut out, transaction_id);
                 for hash in info_hashes {
@@ -230,6 +234,42 @@ fn an_open_loop_keeps_its_rate_and_shows_a_stall() {
     // 400 ms of 2 s wait between 400 and 0 ms: one in five answers, whereas a closed loop would see only a few.
     let p90 = load["announce"]["p90_us"].as_f64().unwrap();
     assert!((100_000.0..400_000.0).contains(&p90), "{p90}");
+}
+
+#[test]
+fn a_target_that_does_not_answer_is_failed_over_from_and_nothing_is_lost() {
+    let tracker = Tracker::start(Fault::None);
+    let mute = Tracker::start(Fault::Mute);
+    let args = format!(
+        "{SMALL} --target udp://{} --failover --deadline 200ms --mode open --rate 500 --duration 2s --verify-at udp://{}",
+        mute.addr, tracker.addr
+    );
+    let (output, json) = load(&tracker, &args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let load = &json["load"];
+    assert_eq!((&load["lost"], &load["unsent"]), (&0.into(), &0.into()));
+    assert!(load["failed_over"].as_u64().unwrap() > 0);
+    let timeline = load["timeline"].as_array().unwrap();
+    let sum = |name: &str| timeline.iter().map(|row| row[name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("answered"), sum("errors")), (load["requests"]["answers"].as_u64().unwrap(), 0), "{timeline:?}");
+    // Those that waited for the mute one show it in the second in which they were due.
+    assert!(timeline[0]["max_us"].as_u64().unwrap() >= 190_000, "{timeline:?}");
+    let recall = &json["verify"]["recall_at"][format!("udp://{}", tracker.addr)];
+    assert_eq!(
+        (&recall["percent"], &recall["extra"], &recall["sample"]["missing"]),
+        (&100.0.into(), &0.into(), &0.into())
+    );
+}
+
+#[test]
+fn a_missing_peer_is_told_of_in_every_swarm_that_is_asked_for() {
+    let tracker = Tracker::start(Fault::ForgetsFourth);
+    let args = format!("{SMALL} --fill --duration 0s --verify-at udp://{} --numwant 60 --spread uniform", tracker.addr);
+    let (output, json) = load(&tracker, &args);
+    assert_eq!(output.status.code(), Some(1));
+    let recall = &json["verify"]["recall_at"][format!("udp://{}", tracker.addr)];
+    assert_eq!((&recall["known"], &recall["sample"]["swarms"]), (&750.into(), &100.into()));
+    assert!(recall["sample"]["missing"].as_u64().unwrap() > 200, "{recall}");
 }
 
 #[test]

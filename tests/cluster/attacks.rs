@@ -152,7 +152,7 @@ impl Insider {
     }
 
     /// Whether the node ends the connection after these bytes.
-    fn is_closed_after(mut self, bytes: &[u8]) -> bool {
+    fn closes_after(mut self, bytes: &[u8]) -> bool {
         if self.0.write_all(bytes).and_then(|()| self.0.flush()).is_err() {
             return true;
         }
@@ -223,7 +223,7 @@ fn broken_and_oversized_frames_and_strangers_end_their_own_connections_only() {
         ("a frame of no kind", header(10, 99)),
     ] {
         let insider = Insider::open(&cluster, "eu-1");
-        assert!(insider.is_closed_after(&bytes), "{what} leaves the connection open");
+        assert!(insider.closes_after(&bytes), "{what} leaves the connection open");
     }
     assert!(
         refused(&cluster, "malformed") >= before + 4.0,

@@ -72,7 +72,7 @@ pub struct Recall {
 impl Report {
     /// Answers of the load.
     pub fn answers(&self) -> u64 {
-        self.0["load"]["answers"].as_u64().unwrap()
+        self.0["load"]["requests"]["answers"].as_u64().unwrap()
     }
 
     /// Requests of the load that came to nothing: refused, malformed, lost or not sent.

@@ -16,6 +16,8 @@ const AT_A_TIME: usize = 4;
 const URGENT_AT_A_TIME: usize = 16;
 /// How long after a cut has healed copies are compared: what waited in queues comes first.
 const AFTER_HEAL: Duration = Duration::from_secs(1);
+/// How long after a comparison that came to nothing.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long after a death: until then others may not have noticed it.
 const AFTER_DEATH: Duration = Duration::from_secs(3);
 
@@ -25,10 +27,14 @@ pub struct Comparisons {
     running: BTreeSet<u16>,
     /// Nodes that were cut off, and from when on to compare with them.
     healed: BTreeMap<NodeId, Duration>,
-    /// Partitions that a dead node led, with whom to compare them and from when on.
-    succeeded: BTreeMap<(u16, NodeId), Duration>,
+    /// Partitions that become urgent later, with whom to compare them and from when on.
+    postponed: BTreeMap<(u16, NodeId), Duration>,
     /// Partitions to be compared with a node as soon as possible.
     urgent: BTreeSet<(u16, NodeId)>,
+    /// Urgent comparisons that run, and with whom.
+    running_urgent: BTreeMap<u16, NodeId>,
+    /// Some of the urgent ones brought what another region knew, and the other nodes of this one do not know it yet.
+    news: bool,
     /// The partition that the next regular comparison is for, and its due time.
     next: (u16, Duration),
 }
@@ -46,17 +52,28 @@ impl Comparisons {
 
     /// Compares a partition that a dead node led, soon.
     pub fn succeed(&mut self, partition: u16, node: NodeId, now: Duration) {
-        self.succeeded.insert((partition, node), now + AFTER_DEATH);
+        self.postponed.insert((partition, node), now + AFTER_DEATH);
     }
 
-    /// A comparison has ended.
-    pub fn ended(&mut self, partition: u16) {
+    /// A comparison has ended. An urgent one that came to nothing, such as for an overloaded owner, is made again.
+    pub fn ended(&mut self, partition: u16, done: bool, now: Duration) {
         self.running.remove(&partition);
+        if let Some(node) = self.running_urgent.remove(&partition)
+            && !done
+        {
+            self.postponed.insert((partition, node), now + AGAIN);
+        }
+    }
+
+    /// Whether the other nodes of this region should now compare with this one, as all that was urgent abroad is done.
+    pub fn take_news(&mut self) -> bool {
+        let done = self.urgent.is_empty() && self.running_urgent.is_empty() && self.postponed.is_empty();
+        done && std::mem::take(&mut self.news)
     }
 
     /// How many wait.
     pub fn waiting(&self) -> usize {
-        self.urgent.len()
+        self.urgent.len() + self.postponed.len()
     }
 
     /// Takes those that are to start now, each with the link to the node to compare with.
@@ -73,7 +90,7 @@ impl Comparisons {
             self.healed.remove(&node);
             self.urgent.extend(held.iter().filter(|at| shares(routes, *at, &node)).map(|at| (at, node.clone())));
         }
-        let ripe = self.succeeded.extract_if(.., |_, at| *at <= now);
+        let ripe = self.postponed.extract_if(.., |_, at| *at <= now);
         self.urgent.extend(ripe.map(|(pair, _)| pair).filter(|(partition, _)| held.contains(*partition)));
         let mut due = Vec::new();
         let waiting = std::mem::take(&mut self.urgent);
@@ -88,6 +105,8 @@ impl Comparisons {
                 }
                 Some(peer) => {
                     self.running.insert(partition);
+                    self.running_urgent.insert(partition, node.clone());
+                    self.news |= at.is_some_and(|at| !table.in_region(partition).contains(&(at as u16)));
                     due.push((partition, peer.link.clone()));
                 }
             }

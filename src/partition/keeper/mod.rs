@@ -311,7 +311,8 @@ impl State {
         if let Some(pulled) = &pulled {
             self.arguments.status.count(pulled, self.pulls.contains_key(&partition));
         }
-        self.comparisons.ended(partition);
+        let now = self.now();
+        self.comparisons.ended(partition, pulled.is_some(), now);
         if self.pulls.remove(&partition).is_none() {
             return;
         }
@@ -373,6 +374,12 @@ impl State {
         let due = self.comparisons.due(&routes, &self.held, now, || self.random.next_u32());
         for (partition, link) in due {
             self.start_pull(myself, partition, false, link);
+        }
+        if self.comparisons.take_news() {
+            let table = &routes.table;
+            let region = |at: u16| table.nodes().get(usize::from(at)).map(|node| &node.region);
+            let near = (0..table.nodes().len() as u16).filter(|at| region(*at) == region(table.me()));
+            near.filter_map(|at| routes.peer(at)).for_each(|peer| job::tell_to_compare(&peer.link));
         }
     }
 
