@@ -347,6 +347,9 @@ impl Cluster {
     /// Waits until all changes have been delivered to those that can be reached, but not for long.
     pub async fn flush(&self, routes: &SharedRoutes) {
         const FLUSH: Duration = Duration::from_secs(2);
+        // Owners gather changes for other regions during a few ticks before they are in a queue.
+        const GATHERED: Duration = Duration::from_millis(200);
+        tokio::time::sleep(GATHERED).await;
         let flushed = async {
             loop {
                 let routes = routes.load_full();
