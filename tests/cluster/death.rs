@@ -30,6 +30,7 @@ fn judge_latency(figures: &mut Figures, report: &Report, failed: u64) {
     let [_, max] = report.latency(failure.floor(), f64::INFINITY);
     let [p99, _] = report.latency(failure + 1.0, f64::INFINITY);
     println!("before the failure: p99 {p99_before:?}, max {max_before:?}; it came after {failure:.1} s");
+    println!("p99 of each second, in ms: {}", report.p99s());
     // Without a machine of their own, the nodes are late by themselves: as late as before the failure is good enough.
     let slack = |bound: Duration, before: Duration| if is_full() { bound } else { bound + 3 * before };
     figures.within("slowest reply", max, slack(SLOWEST, max_before));
