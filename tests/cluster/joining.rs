@@ -21,7 +21,7 @@ fn population(seconds: u64) -> String {
 fn a_third_node_joins_each_region_and_an_old_one_leaves() {
     let mut cluster = Cluster::start(&SIX, &["cluster.ack=replica"]);
     let staying = &["eu-2", "us-2", "ap-2"];
-    let seconds = choose(35, 90);
+    let seconds = choose(30, 90);
     let mut load =
         Load::start(&cluster, "eu", staying, &["eu-2", "eu-3", "us-3", "ap-2", "ap-3"], &population(seconds));
     sleep(Duration::from_secs(3));
@@ -47,7 +47,7 @@ fn a_third_node_joins_each_region_and_an_old_one_leaves() {
 #[test]
 fn a_rolling_restart_loses_nothing() {
     let mut cluster = Cluster::start(&SIX, &["cluster.ack=replica"]);
-    let seconds = choose(75, 150);
+    let seconds = choose(50, 150);
     let mut load = Load::start(&cluster, "eu", &SIX, &SIX, &format!("{} --failover", population(seconds)));
     sleep(Duration::from_secs(2));
     for node in SIX {

@@ -101,6 +101,12 @@ impl Report {
         })
     }
 
+    /// The p99 of each second, in milliseconds.
+    pub fn p99s(&self) -> String {
+        let rows = self.0["load"]["timeline"].as_array().unwrap().iter();
+        rows.map(|row| format!("{:.1} ", row["p99_us"].as_f64().unwrap() / 1e3)).collect()
+    }
+
     /// What the nodes that were asked afterwards know; the worst of each.
     pub fn recall(&self) -> Recall {
         let at = self.0["verify"]["recall_at"].as_object().unwrap_or_else(|| panic!("nobody was asked: {:#}", self.0));
