@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use chitchat::ChitchatEnvelope;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport};
 use tidings::clock::SystemClock;
-use tidings::cluster::{Me, Membership, MembershipConfig, NodeId, PartitionSet, Placement, RingMember, RingMembers, SealedTransport};
+use tidings::cluster::{
+    Me, Membership, MembershipConfig, NodeId, PartitionSet, Placement, RingMember, RingMembers, SealedTransport,
+};
 
 /// How long bytes are counted.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -122,7 +124,9 @@ async fn seen(members: &[Membership], alive: usize) -> Duration {
 #[test]
 #[ignore = "prints a table, takes two minutes"]
 fn gossip_with_many_nodes() {
-    println!("| Nodes | Partitions | All meet | One joins | One dies | Sent by a node | Largest datagram | Processor |");
+    println!(
+        "| Nodes | Partitions | All meet | One joins | One dies | Sent by a node | Largest datagram | Processor |"
+    );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (nodes, partitions) in [(10, 256), (30, 1_024), (100, 8_192)] {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

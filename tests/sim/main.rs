@@ -26,6 +26,7 @@
 //! logical clock never goes back, one that was five minutes ahead is not believed for four minutes more, and copies differ
 //! for as long.
 
+#[allow(dead_code, reason = "some is for tests/sim_faults alone")]
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +42,9 @@ const KEPT: &str = include_str!("seeds.txt");
 fn outcome(plan: Plan) -> Outcome {
     let seed = plan.seed;
     let ran = catch_unwind(AssertUnwindSafe(|| run(plan, |_| {})));
-    ran.unwrap_or_else(|_| panic!("seed {seed} panicked: TIDINGS_SEED={seed} cargo test --test sim seeds -- --nocapture"))
+    ran.unwrap_or_else(|_| {
+        panic!("seed {seed} panicked: TIDINGS_SEED={seed} cargo test --test sim seeds -- --nocapture")
+    })
 }
 
 fn env(name: &str) -> Option<u64> {
@@ -57,7 +60,12 @@ fn try_all(seeds: impl Iterator<Item = u64>) {
         ran += 1;
         if let Some(first) = outcome.violations.first() {
             let others = outcome.violations.len() - 1;
-            println!("seed {seed} ({:?}): {}: {} ({others} more)", Plan::new(seed).profile, first.invariant, first.what);
+            println!(
+                "seed {seed} ({:?}): {}: {} ({others} more)",
+                Plan::new(seed).profile,
+                first.invariant,
+                first.what
+            );
             failed.push(seed);
         }
     }

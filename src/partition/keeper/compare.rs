@@ -20,13 +20,16 @@ const AFTER_HEAL: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long after a death: until then others may not have noticed it.
 const AFTER_DEATH: Duration = Duration::from_secs(3);
+/// How long after changes were dropped copies are compared: digests leave out what is younger than three seconds
+/// ([`PullOptions::lag`](crate::partition::pull::PullOptions)), and so what was dropped just now.
+const AFTER_DROP: Duration = Duration::from_secs(4);
 
 /// What is being compared and what is to be compared.
 #[derive(Default)]
 pub struct Comparisons {
     running: BTreeSet<u16>,
-    /// Nodes that were cut off, and from when on to compare with them.
-    healed: BTreeMap<NodeId, Duration>,
+    /// Nodes to compare everything with, when next, and when for the last time.
+    healed: BTreeMap<NodeId, (Duration, Duration)>,
     /// Partitions that become urgent later, with whom to compare them and from when on.
     postponed: BTreeMap<(u16, NodeId), Duration>,
     /// Partitions to be compared with a node as soon as possible.
@@ -40,14 +43,20 @@ pub struct Comparisons {
 }
 
 impl Comparisons {
-    /// Compares everything with a node, now.
-    pub fn heal(&mut self, node: NodeId) {
-        self.healed.insert(node, Duration::ZERO);
+    /// Compares everything with a node that has dropped changes for this one.
+    pub fn dropped(&mut self, node: NodeId, now: Duration) {
+        self.compare_at(node, now + AFTER_DROP);
     }
 
     /// Compares everything with a node that has just come back.
-    pub fn heal_later(&mut self, node: NodeId, now: Duration) {
-        self.healed.insert(node, now + AFTER_HEAL);
+    pub fn healed(&mut self, node: NodeId, now: Duration) {
+        self.compare_at(node, now + AFTER_HEAL);
+    }
+
+    /// Whatever comes meanwhile puts off nothing, and has its own comparison after that.
+    fn compare_at(&mut self, node: NodeId, at: Duration) {
+        let (next, last) = self.healed.entry(node).or_insert((at, at));
+        (*next, *last) = ((*next).min(at), (*last).max(at));
     }
 
     /// Compares a partition that a dead node led, soon.
@@ -85,9 +94,14 @@ impl Comparisons {
         mut random: impl FnMut() -> u32,
     ) -> Vec<(u16, Arc<Link>)> {
         let table = &routes.table;
-        let healed: Vec<_> = self.healed.iter().filter(|(_, at)| **at <= now).map(|(node, _)| node.clone()).collect();
+        let healed: Vec<_> =
+            self.healed.iter().filter(|(_, (next, _))| *next <= now).map(|(node, _)| node.clone()).collect();
         for node in healed {
-            self.healed.remove(&node);
+            if let Some((_, last)) = self.healed.remove(&node)
+                && last > now
+            {
+                self.healed.insert(node.clone(), (last, last));
+            }
             self.urgent.extend(held.iter().filter(|at| shares(routes, *at, &node)).map(|at| (at, node.clone())));
         }
         let ripe = self.postponed.extract_if(.., |_, at| *at <= now);

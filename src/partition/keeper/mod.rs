@@ -201,7 +201,7 @@ impl Actor for Keeper {
                 state.clearing.remove(&partition);
                 state.dropping.remove(&partition);
             }
-            KeeperMessage::Compare(node) => state.comparisons.heal(node),
+            KeeperMessage::Compare(node) => state.comparisons.dropped(node, state.now()),
             KeeperMessage::Replaced(number) => state.replaced(number),
             KeeperMessage::Leave(done) => {
                 tracing::info!("leaving the cluster: handing partitions over");

@@ -166,7 +166,7 @@ impl State {
             } else if let Some(since) = self.view.unreachable.remove(id)
                 && now.saturating_sub(since) >= CUT
             {
-                self.comparisons.heal_later(id.clone(), now);
+                self.comparisons.healed(id.clone(), now);
             }
         }
         let after: Vec<_> = self.view.peers.iter().map(|(id, (incarnation, _))| (id.clone(), *incarnation)).collect();

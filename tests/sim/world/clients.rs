@@ -41,8 +41,6 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub id: u64,
-    pub node: usize,
-    pub at: Duration,
     pub reply: Option<AnnounceReply>,
     pub counts: Option<Vec<Counts>>,
     /// The node found nobody who holds the partition, for this request or one at the same time.
@@ -112,7 +110,7 @@ impl Clients {
                 self.announce(peer, event, &mut random).await;
                 sleep(Duration::from_millis(random.random_range(renewal.clone()))).await;
                 event = Event::None;
-                if !peer.seeder && random.random_bool(0.3) {
+                if !peer.seeder && plan.profile != Profile::Steady && random.random_bool(0.3) {
                     (peer.seeder, event) = (true, Event::Completed);
                 }
                 if random.random_bool(0.15) {
@@ -184,7 +182,8 @@ impl Clients {
             let at = world.oracle.lock().sent((swarm, announce.peer), op);
             let answer = self.ask(*node, What::Announce(announce)).await;
             let name = plan::name(*node);
-            let Some((answer, reply)) = answer.and_then(|answer| answer.reply.clone().map(|reply| (answer, reply))) else {
+            let Some((answer, reply)) = answer.and_then(|answer| answer.reply.clone().map(|reply| (answer, reply)))
+            else {
                 world.trace(format!("{:?} {event:?} in {swarm} at {name}: no answer", announce.peer));
                 continue;
             };

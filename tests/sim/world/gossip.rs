@@ -102,7 +102,8 @@ pub async fn start(
             let own = script.own.lock().clone();
             if round {
                 heartbeat += 1;
-                let mut rumours: Rumours = known.values().map(|(start, known)| (start.clone(), known.said.clone())).collect();
+                let mut rumours: Rumours =
+                    known.values().map(|(start, known)| (start.clone(), known.said.clone())).collect();
                 rumours.push((start.clone(), Said { heartbeat, advertised: own.clone() }));
                 let mut partners: Vec<IpAddr> = known.values().map(|(start, _)| start.gossip.ip()).collect();
                 partners.extend(&seeds);
@@ -116,12 +117,15 @@ pub async fn start(
                 }
                 guard.wake(now - began);
             }
-            let heard: Vec<Heard> = known.values().map(|(start, known)| Heard {
-                start: start.clone(),
-                alive: now.saturating_sub(known.heard) < DEAD,
-                heartbeat: known.said.heartbeat,
-                said: Ok(known.said.advertised.clone()),
-            }).collect();
+            let heard: Vec<Heard> = known
+                .values()
+                .map(|(start, known)| Heard {
+                    start: start.clone(),
+                    alive: now.saturating_sub(known.heard) < DEAD,
+                    heartbeat: known.said.heartbeat,
+                    said: Ok(known.said.advertised.clone()),
+                })
+                .collect();
             let before = sender.borrow().clone();
             let (members, _) = view.look(&heard, &own, &before, guard.holds(now - began), now - began);
             if *before != members && sender.send(Arc::new(members)).is_err() {

@@ -21,7 +21,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tidings::clock::{Clock, Now};
 use tidings::partition::{Owners, SharedRoutes, SharedStatus};
-use tidings::router::Router;
 use tokio::sync::mpsc::UnboundedSender;
 
 use faults::FaultLog;
@@ -70,7 +69,7 @@ pub struct NodeState {
     pub running: Option<Running>,
     /// Numbers of the announces that clients sent to it.
     pub nonces: BTreeSet<u16>,
-    /// Deltas that were dropped because a queue was full, and comparisons that found a difference, in earlier runs.
+    /// How often it was started.
     pub restarts: u64,
 }
 
@@ -80,7 +79,6 @@ pub struct Running {
     pub commands: UnboundedSender<Command>,
     pub routes: SharedRoutes,
     pub owners: Arc<Owners>,
-    pub router: Router,
     pub status: Arc<SharedStatus>,
 }
 

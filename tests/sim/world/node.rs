@@ -146,7 +146,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         let state = nodes.get_mut(&node).expect("registered");
         state.incarnation = incarnation;
         let status = cluster.view().status;
-        state.running = Some(Running { commands, routes: routes.clone(), owners: owners.clone(), router: router.clone(), status });
+        state.running = Some(Running { commands, routes: routes.clone(), owners: owners.clone(), status });
     }
     cluster.met().await;
     world.trace(format!("{} serves", plan::name(node)));
@@ -236,5 +236,5 @@ async fn answer(world: &World, node: usize, router: &Router, ask: &Ask) -> Answe
         What::Scrape(family, info_hashes) => counts = router.scrape(*family, info_hashes).await.ok(),
     }
     i7_answers::answered(world, node, began, reply.is_some() || counts.is_some());
-    Answer { id: ask.id, node, at: world.now(), reply, counts, last_resort: last_resort() > before }
+    Answer { id: ask.id, reply, counts, last_resort: last_resort() > before }
 }

@@ -275,11 +275,6 @@ impl Plan {
     pub fn wild_clocks(&self) -> bool {
         self.profile == Profile::Clocks
     }
-
-    /// Whether some clock was wrong at all.
-    pub fn skewed(&self) -> bool {
-        self.events.iter().any(|(_, event)| matches!(event, Event::Clock { .. }))
-    }
 }
 
 /// The name of a node.

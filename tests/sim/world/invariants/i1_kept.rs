@@ -59,8 +59,7 @@ fn shaken(world: &World, faults: &FaultLog, last: &Op, acked: Duration, now: Dur
         || plan.wild_clocks()
         || plan.profile == Profile::Trickle
         || faults.crashed(last.region, last.sent.saturating_sub(REFILLED), now) > 1
-        || plan.ack == Ack::Owner
-            && faults.crashed(last.region, last.sent, faults.replicated(last.region, acked)) > 0
+        || plan.ack == Ack::Owner && faults.crashed(last.region, last.sent, faults.replicated(last.region, acked)) > 0
 }
 
 /// Whether all replicas in the region may have lost it before it reached another one.

@@ -53,7 +53,12 @@ fn differ(one: &Copy, other: &Copy) -> Vec<String> {
         let theirs = other.records.get(&(*info_hash, *peer));
         if theirs.is_none_or(|theirs| theirs.stamp != held.stamp) {
             let ago = |held: &crate::world::dump::Held| {
-                format!("{:?} {} s old, stamped {}", held.role, held.age, held.stamp.time().millis() - crate::world::EPOCH)
+                format!(
+                    "{:?} {} s old, stamped {}",
+                    held.role,
+                    held.age,
+                    held.stamp.time().millis() - crate::world::EPOCH
+                )
             };
             let theirs = theirs.map_or("missing".to_owned(), ago);
             differs.push(format!("{peer:?} is {} here, {theirs} there", ago(held)));

@@ -30,7 +30,10 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
                 world.checked(NAME);
                 if copy.records.get(&(info_hash(*swarm), *peer)).is_some_and(|held| held.role != Role::Stopped) {
                     let at = stop.sent;
-                    world.violated(NAME, format!("{peer:?} of swarm {swarm} stopped at {at:?} and is in {partition} on n{node}"));
+                    world.violated(
+                        NAME,
+                        format!("{peer:?} of swarm {swarm} stopped at {at:?} and is in {partition} on n{node}"),
+                    );
                 }
             }
         }

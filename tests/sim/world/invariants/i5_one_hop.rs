@@ -16,7 +16,10 @@ pub fn check(world: &World, node: usize, packed: &[u8]) {
         world.checked(NAME);
         let own = world.nodes.lock().get(&node).is_some_and(|node| node.nonces.contains(&announce.num_want));
         if !own {
-            world.violated(NAME, format!("n{node} sends on the announce {} that no client sent to it", announce.num_want));
+            world.violated(
+                NAME,
+                format!("n{node} sends on the announce {} that no client sent to it", announce.num_want),
+            );
         }
     }
 }

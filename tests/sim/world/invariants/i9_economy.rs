@@ -1,5 +1,6 @@
 //! I9: repair costs what the difference is: copies that lack nothing are found equal, however busy they are. Held against
-//! runs without faults.
+//! runs without faults and without completions: the completed counts in a digest have no window, so that one that is on its
+//! way makes copies differ.
 
 use std::sync::atomic::Ordering::Relaxed;
 
