@@ -152,7 +152,9 @@ impl Node {
             replication: replication.clone(),
         });
         let owners = Arc::new(Owners::new(hash, settings.cluster.partitions));
-        let router = Router::new(owners.clone(), routes.as_ref().map(|routes| route_by(&settings, routes, &clock)));
+        let incarnation = identity.as_ref().map_or(0, |identity| identity.me.incarnation);
+        let by = routes.as_ref().map(|routes| route_by(&settings, incarnation, routes, &clock));
+        let router = Router::new(owners.clone(), by);
         let udp = Arc::new(UdpContext {
             router: router.clone(),
             connection_ids: ArcSwap::from_pointee(ConnectionIds::new(&secret.connection_ids)),
@@ -345,9 +347,15 @@ impl Node {
     }
 }
 
-fn route_by(settings: &Settings, routes: &SharedRoutes, clock: &Arc<dyn Clock>) -> Arc<router::Cluster> {
+fn route_by(
+    settings: &Settings,
+    incarnation: u64,
+    routes: &SharedRoutes,
+    clock: &Arc<dyn Clock>,
+) -> Arc<router::Cluster> {
     let ttl = Duration::from_secs(settings.announce.peer_ttl.into());
     Arc::new(router::Cluster {
+        incarnation,
         routes: routes.clone(),
         deadline: Duration::from_millis(settings.cluster.deadline.into()),
         stale: router::StaleCache::new(settings.limits.stale_swarms, ttl),

@@ -51,6 +51,9 @@ pub struct Routed {
     pub announces: Vec<(u16, u64, Announce)>,
     /// Where the replies go.
     pub parts: Arc<Parts>,
+    /// The uptime until which they are worth an answer. Whoever sent them asks another node then, and applied later they
+    /// would win over what that node has heard since.
+    pub until: Duration,
 }
 
 /// What an owner is asked.
@@ -275,7 +278,10 @@ impl State {
         })
     }
 
-    fn answer_routed(&mut self, Routed { announces, parts }: Routed, now: Now) {
+    fn answer_routed(&mut self, Routed { announces, parts, until }: Routed, now: Now) {
+        if now.uptime > until {
+            return parts.send(&Reply::Announces(Vec::new().into()));
+        }
         self.touch(announces.iter().map(|(_, hash, announce)| (*hash, announce)));
         let randoms = std::mem::take(&mut self.randoms);
         let (mut answers, mut peers) = (Vec::with_capacity(announces.len() * 256), Vec::new());

@@ -13,6 +13,9 @@ use crate::partition::{Hop, Routes, UdpAnnounce, jittered};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::{routed, udp};
 
+/// How many times the deadline of a node after its begin a request is no longer worth an answer.
+const FORGOTTEN: u32 = 4;
+
 impl Router {
     /// Sends announces to the node at this position of the table; those for the position after the last go to nobody.
     pub(super) fn forward(&self, node: usize, announces: Vec<UdpAnnounce>, routes: &Routes, outbox: &Arc<Outbox>) {
@@ -58,7 +61,7 @@ impl Flight {
         };
         self.cluster.count_forwarded(node, self.announces.len(), !self.tried.is_empty());
         self.tried.push(node);
-        let mut packed = Vec::with_capacity(self.announces.len() * 29);
+        let mut packed = routed::begin(self.cluster.sent(), self.announces.len());
         for request in self.announces.iter().flatten() {
             routed::push_announce(&mut packed, &request.announce);
         }
@@ -97,6 +100,10 @@ impl Flight {
     fn last_resort(mut self) {
         let mut here = Vec::new();
         let now = self.cluster.clock.now().uptime;
+        // This node stood still meanwhile: the client has long gone elsewhere, and has perhaps said other things there.
+        if now.saturating_sub(self.began) > self.cluster.deadline * FORGOTTEN {
+            return;
+        }
         let interval = self.cluster.interval.saturating_mul(STALE_INTERVALS);
         let mut writer = self.outbox.writer();
         for mut request in self.announces.drain(..).flatten() {

@@ -3,6 +3,7 @@
 
 mod forward;
 mod full_scrape;
+mod lateness;
 mod scrape;
 mod service;
 mod stale;
@@ -24,7 +25,7 @@ use crate::net::yield_once;
 use crate::partition::{Hop, Message, Overloaded, OwnerHandle, Owners, Partitions, Routes, SharedRoutes, UdpAnnounce};
 use crate::swarm::{Announce, AnnounceReply, InfoHash, PeerList};
 use crate::wire::frame::{Reply, Request};
-use crate::wire::routed;
+use crate::wire::routed::{self, Sent};
 
 /// How long an owner of this node may take. One that takes longer is overloaded or has failed.
 pub const DEADLINE: Duration = Duration::from_millis(250);
@@ -42,6 +43,8 @@ pub struct Unavailable;
 
 /// What a node that is part of a cluster routes by.
 pub struct Cluster {
+    /// This start of this node.
+    pub incarnation: u64,
     /// Where requests go.
     pub routes: SharedRoutes,
     /// How long another node may take.
@@ -113,7 +116,7 @@ impl Router {
             let Some((node, link)) = hop else { return self.announce_here(hash, announce).await };
             cluster.count_forwarded(node, 1, !tried.is_empty());
             tried.push(node);
-            let mut packed = Vec::with_capacity(48);
+            let mut packed = routed::begin(cluster.sent(), 1);
             routed::push_announce(&mut packed, &announce);
             let answer = link.call(Class::Request, &Request::Announces(packed.into()), deadline).await;
             if let Ok(Reply::Announces(bytes)) = answer
@@ -254,6 +257,12 @@ impl Cluster {
         let left = (self.deadline * PATIENCE).saturating_sub(spent).min(self.deadline);
         // What is left of a millisecond is no time to answer in.
         (left >= Duration::from_millis(1)).then_some(left)
+    }
+
+    /// The time, for a request to another node.
+    fn sent(&self) -> Sent {
+        let millis = u64::try_from(self.clock.now().uptime.as_millis()).unwrap_or(u64::MAX);
+        Sent { incarnation: self.incarnation, millis }
     }
 
     fn count_forwarded(&self, node: u16, announces: usize, again: bool) {

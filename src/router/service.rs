@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use ractor::ActorRef;
 
+use super::lateness::Lateness;
 use super::{Cluster, Router};
 use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
@@ -21,12 +22,13 @@ const MAX_SCRAPE: usize = 10_000;
 pub struct ClusterService {
     router: Router,
     keeper: OnceLock<ActorRef<KeeperMessage>>,
+    lateness: Lateness,
 }
 
 impl ClusterService {
     /// Answers from what this router finds here.
     pub fn new(router: Router) -> Self {
-        Self { router, keeper: OnceLock::new() }
+        Self { router, keeper: OnceLock::new(), lateness: Lateness::default() }
     }
 
     /// Tells the keeper what concerns it, from now on.
@@ -35,8 +37,12 @@ impl ClusterService {
         let _ = self.keeper.set(keeper);
     }
 
-    fn announces(&self, cluster: &Cluster, packed: &[u8], reply: ReplyTo) {
-        let Ok(announces) = routed::announces(packed) else { return refuse(&reply, Refusal::Malformed) };
+    fn announces(&self, cluster: &Cluster, from: &NodeId, packed: &[u8], reply: ReplyTo) {
+        let Ok((sent, announces)) = routed::announces(packed) else { return refuse(&reply, Refusal::Malformed) };
+        let now = cluster.clock.now().uptime;
+        if self.lateness.is_late(from, sent, now, cluster.deadline) {
+            return refuse(&reply, Refusal::Overloaded);
+        }
         let owners = self.router.owners.load();
         let routes = cluster.routes.load();
         let mut lists = vec![Vec::new(); owners.len()];
@@ -56,7 +62,8 @@ impl ClusterService {
         }
         let parts = Parts::new(reply, count);
         for (owner, announces) in owners.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
-            let message = Message::Routed(Routed { announces, parts: parts.clone() });
+            let (parts, until) = (parts.clone(), now + cluster.deadline);
+            let message = Message::Routed(Routed { announces, parts: parts.clone(), until });
             if self.router.send(owner, message).is_err() {
                 parts.send(&Reply::Announces(Vec::new().into()));
             }
@@ -100,7 +107,7 @@ impl Service for ClusterService {
         let Some(cluster) = self.router.cluster.as_ref() else { return };
         let owners = self.router.owners.clone();
         match request {
-            Request::Announces(packed) => self.announces(cluster, &packed, reply),
+            Request::Announces(packed) => self.announces(cluster, from, &packed, reply),
             Request::Scrape { v6, info_hashes } => self.scrape(v6, &info_hashes, reply),
             Request::Compare => {
                 if let Some(keeper) = self.keeper.get() {

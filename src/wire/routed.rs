@@ -2,12 +2,15 @@
 //! between nodes.
 //!
 //! ```text
+//! request  = incarnation (u64) · sent (u64) · announce…
 //! announce = flags (u8) · num_want (u16) · info hash (20) · peer (6 or 18)      all numbers big-endian
 //! flags    = 1 IPv6 · 2 seeder · event in the four highest bits
 //! reply    = index (u16) · seeders, leechers, partial seeds, completed (u32 each) · length (u16) · compact peers
 //! ```
 //!
-//! The index of a reply is the position of its announce in the request.
+//! The index of a reply is the position of its announce in the request. *Incarnation* is the sender's, and *sent* is the
+//! time in milliseconds on a clock of the sender that never jumps, so that a receiver that stood still can tell requests
+//! that waited for it from new ones.
 
 use crate::swarm::{AddressFamily, Announce, Counts, Event, Family, InfoHash, V4, V6};
 
@@ -16,6 +19,23 @@ const SEEDER: u8 = 2;
 
 /// Announces of one request, at the most: their index has to fit, and one slow request must not hold up many.
 pub const MAX_ANNOUNCES: usize = 1024;
+
+/// When a request was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Of the sender.
+    pub incarnation: u64,
+    /// Milliseconds since the sender's start.
+    pub millis: u64,
+}
+
+/// Begins a request that is to hold this many announces.
+pub fn begin(sent: Sent, announces: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + announces * 29);
+    out.extend_from_slice(&sent.incarnation.to_be_bytes());
+    out.extend_from_slice(&sent.millis.to_be_bytes());
+    out
+}
 
 /// A packed list that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,11 +64,12 @@ pub fn push_announce(out: &mut Vec<u8>, announce: &Announce) {
     }
 }
 
-/// Reads what [`push_announce`] wrote.
+/// Reads what [`begin`] and [`push_announce`] wrote.
 ///
 /// # Errors
 /// When the bytes are anything else, or more than [`MAX_ANNOUNCES`].
-pub fn announces(mut bytes: &[u8]) -> Result<Vec<Announce>, Malformed> {
+pub fn announces(mut bytes: &[u8]) -> Result<(Sent, Vec<Announce>), Malformed> {
+    let [incarnation, millis] = [take(&mut bytes)?, take(&mut bytes)?].map(|it| u64::from_be_bytes(*it));
     let mut announces = Vec::with_capacity((bytes.len() / 29).min(MAX_ANNOUNCES));
     while !bytes.is_empty() {
         let [flags] = *take(&mut bytes)?;
@@ -69,7 +90,7 @@ pub fn announces(mut bytes: &[u8]) -> Result<Vec<Announce>, Malformed> {
         }
         announces.push(Announce { info_hash, peer, event, seeder: flags & SEEDER != 0, num_want });
     }
-    Ok(announces)
+    Ok((Sent { incarnation, millis }, announces))
 }
 
 /// Appends a reply, whose peers `select` appends.
@@ -134,6 +155,8 @@ mod tests {
     use crate::swarm::PeerAddr;
     use proptest::prelude::*;
 
+    const SENT: Sent = Sent { incarnation: 0x0102_0304_0506_0708, millis: 9 };
+
     fn some_announce() -> impl Strategy<Value = Announce> {
         let events = [Event::None, Event::Started, Event::Completed, Event::Stopped, Event::Paused];
         let ip = prop_oneof![
@@ -153,9 +176,9 @@ mod tests {
     proptest! {
         #[test]
         fn announces_survive_the_way(list in prop::collection::vec(some_announce(), 0..40)) {
-            let mut bytes = Vec::new();
+            let mut bytes = begin(SENT, list.len());
             list.iter().for_each(|announce| push_announce(&mut bytes, announce));
-            prop_assert_eq!(announces(&bytes), Ok(list));
+            prop_assert_eq!(announces(&bytes), Ok((SENT, list)));
         }
 
         #[test]
@@ -186,9 +209,10 @@ mod tests {
             seeder: true,
             num_want: 50,
         };
-        let mut bytes = Vec::new();
+        let mut bytes = begin(SENT, 1);
         push_announce(&mut bytes, &announce);
-        let golden = [&[0x12, 0, 50][..], &[0xab; 20], &[1, 2, 3, 4, 0x1a, 0x2b]].concat();
+        let head = [1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 9];
+        let golden = [&head[..], &[0x12, 0, 50], &[0xab; 20], &[1, 2, 3, 4, 0x1a, 0x2b]].concat();
         assert_eq!(bytes, golden);
         let mut bytes = Vec::new();
         let counts = Counts { seeders: 1, leechers: 2, partial_seeds: 3, completed: 4 };

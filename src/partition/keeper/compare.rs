@@ -12,8 +12,8 @@ use crate::partition::routes::Routes;
 const PERIOD: Duration = Duration::from_secs(45);
 /// Comparisons at a time.
 const AT_A_TIME: usize = 4;
-/// The same while some are urgent.
-const URGENT_AT_A_TIME: usize = 16;
+/// The same while some are urgent. They spend nearly all of their time waiting for changes to settle.
+const URGENT_AT_A_TIME: usize = 64;
 /// How long after a cut has healed copies are compared: what waited in queues comes first.
 const AFTER_HEAL: Duration = Duration::from_secs(1);
 /// How long after a comparison that came to nothing.

@@ -145,20 +145,19 @@ impl State {
     /// Keeps a link and a queue for each other node. Returns whether any has changed.
     fn follow_peers(&mut self, targets: &[PeerTarget], now: Duration) -> bool {
         let before: Vec<_> = self.view.peers.iter().map(|(id, (incarnation, _))| (id.clone(), *incarnation)).collect();
-        self.view.peers.retain(|id, (incarnation, peer)| {
-            let stays = targets.iter().any(|target| target.id == *id && target.incarnation == *incarnation);
-            if !stays {
-                peer.queue.reset();
-            }
-            stays
-        });
+        self.view.peers.retain(|id, _| targets.iter().any(|target| target.id == *id));
         for target in targets {
             let Some(link) = self.arguments.links.link(&target.id) else { continue };
-            self.view.peers.entry(target.id.clone()).or_insert_with(|| {
-                let KeeperArguments { hint_bytes, ack_deadline, clock, .. } = &self.arguments;
-                let queue = DeltaQueue::new(link.clone(), *hint_bytes, *ack_deadline, clock.clone());
-                (target.incarnation, Peer { link, queue })
-            });
+            let known = self.view.peers.get(&target.id).filter(|(incarnation, _)| *incarnation == target.incarnation);
+            if known.is_some() {
+                continue;
+            }
+            let KeeperArguments { hint_bytes, ack_deadline, clock, .. } = &self.arguments;
+            let queue = DeltaQueue::new(link.clone(), *hint_bytes, *ack_deadline, clock.clone());
+            let peer = Peer { link, queue: queue.clone() };
+            if let Some((_, before)) = self.view.peers.insert(target.id.clone(), (target.incarnation, peer)) {
+                before.queue.hand_over(&queue);
+            }
         }
         for (id, (_, peer)) in &self.view.peers {
             if !peer.link.is_routable() {

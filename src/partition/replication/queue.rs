@@ -38,8 +38,8 @@ struct State {
     bytes: usize,
     /// Changes were dropped: the other node has to compare.
     gap: bool,
-    /// Makes batches of before a reset no longer count.
-    epoch: u64,
+    /// The queue for a later start of the node, which has taken over.
+    successor: Option<Arc<DeltaQueue>>,
     counts: QueueStatus,
 }
 
@@ -109,27 +109,27 @@ impl DeltaQueue {
             if !self.link.is_routable() {
                 return self.release_parked();
             }
-            let (batch, epoch) = {
+            let batch = {
                 let mut state = self.state.lock();
                 if state.in_flight >= WINDOW {
                     return;
                 }
                 let Some(batch) = state.waiting.pop_front() else { return };
                 state.in_flight += 1;
-                (batch, state.epoch)
+                batch
             };
-            self.send(batch, epoch);
+            self.send(batch);
         }
     }
 
-    fn send(self: &Arc<Self>, mut batch: Batch, epoch: u64) {
+    fn send(self: &Arc<Self>, mut batch: Batch) {
         let waited = self.clock.now().uptime.saturating_sub(batch.made).as_secs() as u32;
         let pieces = std::mem::take(&mut batch.pieces);
         let request = Request::Deltas { forward: batch.forward, waited, pieces: pieces.into() };
         let deadline = if batch.parked.is_some() { self.ack_deadline } else { DEADLINE };
         let link = self.link.clone();
         // The request is encoded within the call, and its bytes are kept for another try.
-        let flight = Flight { queue: self.clone(), batch: Some(batch), epoch, request: request.clone() };
+        let flight = Flight { queue: self.clone(), batch: Some(batch), request: request.clone() };
         link.send(Class::Request, &request, deadline, Box::new(flight));
     }
 
@@ -142,14 +142,18 @@ impl DeltaQueue {
         released.into_iter().for_each(Parked::release);
     }
 
-    /// Forgets everything: the other node has started anew and pulls all that it needs.
-    pub fn reset(&self) {
-        let mut state = self.state.lock();
-        let released: Vec<_> = state.waiting.drain(..).filter_map(|batch| batch.parked).collect();
-        state.epoch += 1;
-        (state.bytes, state.in_flight, state.gap) = (0, 0, false);
-        drop(state);
-        released.into_iter().for_each(Parked::release);
+    /// Hands everything over to the queue for a later start of the same node. That one pulls what it is to hold, but not all
+    /// that it is told is to be found elsewhere: what nobody else could be told, and what is for the whole region.
+    pub fn hand_over(&self, to: &Arc<Self>) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.successor = Some(to.clone());
+            state.bytes = 0;
+            std::mem::take(&mut state.waiting)
+        };
+        let mut state = to.state.lock();
+        state.bytes += waiting.iter().map(|batch| batch.pieces.len()).sum::<usize>();
+        state.waiting.extend(waiting);
     }
 
     /// Moves what waits for another region to the queue of another node there, which passes it on as well.
@@ -198,7 +202,6 @@ impl DeltaQueue {
 struct Flight {
     queue: Arc<DeltaQueue>,
     batch: Option<Batch>,
-    epoch: u64,
     request: Request,
 }
 
@@ -208,10 +211,8 @@ impl Flight {
         let Request::Deltas { pieces, .. } = &self.request else { return };
         {
             let mut state = self.queue.state.lock();
-            if state.epoch == self.epoch {
-                state.in_flight -= 1;
-                state.bytes -= pieces.len();
-            }
+            state.in_flight -= 1;
+            state.bytes = state.bytes.saturating_sub(pieces.len());
             state.counts.delivered += batch.records as u64;
             state.counts.delivered_bytes += pieces.len() as u64;
         }
@@ -228,13 +229,19 @@ impl Flight {
         if let Request::Deltas { pieces, .. } = &mut self.request {
             batch.pieces = std::mem::take(pieces).into_vec();
         }
-        {
+        let successor = {
             let mut state = self.queue.state.lock();
-            if state.epoch == self.epoch {
-                state.in_flight -= 1;
-                state.counts.resent += 1;
-                state.waiting.push_front(batch);
+            state.in_flight -= 1;
+            state.counts.resent += 1;
+            state.successor.clone()
+        };
+        let queue = successor.as_ref().unwrap_or(&self.queue);
+        {
+            let mut state = queue.state.lock();
+            if successor.is_some() {
+                state.bytes += batch.pieces.len();
             }
+            state.waiting.push_front(batch);
         }
         if let Some(parked) = parked {
             parked.release();

@@ -98,6 +98,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     let router = Router::new(
         owners.clone(),
         Some(Arc::new(router::Cluster {
+            incarnation: me.incarnation,
             routes: routes.clone(),
             deadline: Duration::from_millis(settings.cluster.deadline.into()),
             stale: router::StaleCache::new(100, Duration::from_secs(TTL.into())),

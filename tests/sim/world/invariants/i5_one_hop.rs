@@ -9,7 +9,7 @@ pub const NAME: &str = "I5 one hop";
 
 /// A node sends these announces to another one.
 pub fn check(world: &World, node: usize, packed: &[u8]) {
-    let Ok(announces) = routed::announces(packed) else {
+    let Ok((_, announces)) = routed::announces(packed) else {
         return world.violated(NAME, format!("n{node} sends what is no list of announces"));
     };
     for announce in announces {
