@@ -90,7 +90,7 @@ impl Clients {
         let plan = self.world.plan.clone();
         let busy = plan.end - HUSH;
         // Half of them say nothing more once the faults are over: what they said last must be kept all the same.
-        let until = if number % 2 == 0 { plan.faults_end } else { busy };
+        let until = if number.is_multiple_of(2) { plan.faults_end } else { busy };
         let (first, pause, renewal) = match plan.profile {
             Profile::Steady => (12_000, 400..1_500, 400..1_500),
             Profile::Trickle => (3_000, 500..3_000, 1_000..4_000),
