@@ -1,5 +1,6 @@
-//! What gossip costs with many nodes: prints the table of `docs/scale.md`. All nodes are in this process and talk over the
-//! loopback, with the real chitchat, sealed as in a real cluster.
+//! What gossip costs with many nodes: prints a table for `docs/scale.md`. All nodes are in this process and talk over the
+//! loopback, with the real chitchat, sealed as in a real cluster, and in real time: on a busy machine the figures are worth
+//! nothing.
 //!
 //! ```console
 //! $ cargo test --test gossip_scale -- --ignored --nocapture

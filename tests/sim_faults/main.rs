@@ -64,5 +64,5 @@ fn an_unnoticed_overflow_leaves_copies_different() {
 
 #[test]
 fn digests_up_to_the_present_make_copies_differ_that_do_not() {
-    bites(&faults::DIGEST_UNSTABLE, i9_economy::NAME, Profile::Steady, &[0, 1]);
+    bites(&faults::DIGEST_UNSTABLE, i9_economy::NAME, Profile::Steady, &[0, 1, 2, 3]);
 }

@@ -103,14 +103,16 @@ impl Clients {
             let number = (self.region as u32) << 20 | number << 12 | serial;
             let mut peer = Peer { swarm: random.random_range(0..plan.swarms), number, seeder: random.random_bool(0.4) };
             let mut event = Event::Started;
-            for _ in 0..random.random_range(1..6) {
+            // In a steady run nothing that is held changes.
+            let steady = plan.profile == Profile::Steady;
+            for _ in 0..if steady { 1 } else { random.random_range(1..6) } {
                 if self.world.now() >= until {
                     return;
                 }
                 self.announce(peer, event, &mut random).await;
                 sleep(Duration::from_millis(random.random_range(renewal.clone()))).await;
                 event = Event::None;
-                if !peer.seeder && plan.profile != Profile::Steady && random.random_bool(0.3) {
+                if !peer.seeder && random.random_bool(0.3) {
                     (peer.seeder, event) = (true, Event::Completed);
                 }
                 if random.random_bool(0.15) {
@@ -120,7 +122,7 @@ impl Clients {
             if self.world.now() >= until {
                 return;
             }
-            if random.random_bool(0.6) {
+            if !steady && random.random_bool(0.6) {
                 self.announce(peer, Event::Stopped, &mut random).await;
             }
             sleep(Duration::from_millis(random.random_range(pause.clone()))).await;
@@ -132,7 +134,7 @@ impl Clients {
         let plan = &self.world.plan;
         let mut random = SmallRng::seed_from_u64(plan.seed ^ 0x3a7c);
         sleep(Duration::from_secs(6)).await;
-        while self.world.now() < plan.end - HUSH {
+        while self.world.now() < plan.end - HUSH && plan.profile != Profile::Steady {
             let swarm = random.random_range(0..plan.swarms);
             let peer = Peer { swarm, number: (self.region as u32) << 20 | 0xfe000, seeder: false };
             self.announce(peer, Event::None, &mut random).await;
@@ -199,6 +201,9 @@ impl Clients {
             ));
             world.oracle.lock().acked((swarm, announce.peer), at, world.now());
             let whole = event != Event::Stopped && !seeder;
+            if world.plan.profile == Profile::Steady {
+                return;
+            }
             i1_kept::returned(world, self.region, (swarm, announce.peer), sent, whole && !reply.stale, &returned);
             i3_lifetime::returned(world, swarm, &returned, reply.stale);
             return;

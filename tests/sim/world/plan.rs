@@ -31,7 +31,7 @@ pub enum Profile {
     /// No faults but stalls of less than a second, and queues that hold next to nothing; must be mended long before the next
     /// regular comparison of copies.
     Trickle,
-    /// No faults, and one swarm that never rests: nothing is to be repaired.
+    /// No faults, and one swarm that new peers join all the time: nothing is to be repaired.
     Steady,
 }
 
@@ -161,7 +161,7 @@ impl Plan {
             }
             Profile::Steady => {
                 plan.swarms = 1;
-                plan.clients = 90;
+                plan.clients = 120;
                 plan.near = Duration::from_millis(60);
                 (plan.faults_end, plan.end) = (secs(60), secs(60 + 20));
             }

@@ -52,7 +52,7 @@ pub fn run(plan: Plan, mut each_second: impl FnMut(Duration)) -> Outcome {
     loop {
         let now = sim.elapsed();
         *world.time.lock() = now;
-        if steps % 50 == 0 {
+        if u32::is_multiple_of(steps, 50) {
             each_second(now);
         }
         chaos.step(&mut sim);
@@ -62,7 +62,7 @@ pub fn run(plan: Plan, mut each_second: impl FnMut(Duration)) -> Outcome {
         }
         *world.time.lock() = sim.elapsed();
         steps += 1;
-        if steps % LOOK == 0 {
+        if u32::is_multiple_of(steps, LOOK) {
             invariants::always(&world);
         }
         if dumps.is_none() && now >= plan.end {
