@@ -7,6 +7,8 @@ pub mod clock;
 pub mod cluster;
 pub mod cmd;
 pub mod config;
+#[doc(hidden)]
+pub mod faults;
 pub mod frontend;
 pub mod link;
 pub mod net;

@@ -1,4 +1,4 @@
-//! The mistakes of `partition::faults` do harm, or a simulation that turns them on would prove nothing. They belong to
+//! The mistakes of `tidings::faults` do harm, or a simulation that turns them on would prove nothing. They belong to
 //! the process, so they are tested one after the other, in a process of their own.
 
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidings::clock::Now;
+use tidings::faults;
+use tidings::partition::Partitions;
 use tidings::partition::digest::{DigestWalk, Window};
 use tidings::partition::merge::{Taken, merge_chunk, merge_deltas};
 use tidings::partition::pieces::Pieces;
 use tidings::partition::pull::{Chunk, PullError, PullOptions, Pulled, Source, Target, chunk, pull};
-use tidings::partition::{Partitions, faults};
 use tidings::swarm::{
     AddressFamily, Announce, Event, Hlc, InfoHash, KeyedHash, PeerAddr, Quota, Record, Role, Second, V4,
 };

@@ -10,7 +10,7 @@ use super::Service;
 use super::connection::{End, Role};
 use super::outgoing::{Outgoing, PushError};
 use crate::cluster::NodeId;
-use crate::partition::faults;
+use crate::faults;
 use crate::wire::frame::{self, Frame, FrameError, Refusal, Reply, Request};
 
 /// What the replies of one connection share.

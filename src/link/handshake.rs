@@ -10,7 +10,7 @@ use super::net::Stream;
 use super::security::{Secured, Security, linger, refusal};
 use super::{Class, LinkError};
 use crate::cluster::NodeId;
-use crate::partition::faults;
+use crate::faults;
 use crate::wire::frame::{self, Frame, FrameError, Hello, Opening, Welcome};
 
 /// Bytes of a frame, before anybody has shown who it is.

@@ -12,9 +12,9 @@
 use std::time::Duration;
 
 use super::Partitions;
-use super::faults;
 use super::ordered::{Place, Slice, Visitor, bucket};
 use crate::clock::Now;
+use crate::faults;
 use crate::swarm::{AddressFamily, InfoHash, Record, Second};
 pub use crate::wire::frame::BUCKETS;
 

@@ -1,8 +1,8 @@
 //! Records that come from elsewhere, or from an earlier run, into the partitions of an owner.
 
 use crate::clock::Now;
+use crate::faults;
 use crate::partition::Partitions;
-use crate::partition::faults;
 use crate::partition::pieces::{self, Malformed, Part, Saved};
 use crate::swarm::{AddressFamily, Family, HlcTime, InfoHash, Record, Role, Second, Stamp, Store, V4, V6};
 

@@ -2,8 +2,6 @@
 //! the same.
 
 pub mod digest;
-#[doc(hidden)]
-pub mod faults;
 mod handle;
 pub mod incoming;
 mod keeper;

@@ -11,11 +11,11 @@ use futures_util::future::join;
 
 use super::Partitions;
 use super::digest::{Digest, Window};
-use super::faults;
 use super::merge::Taken;
 use super::ordered::{Place, Slice, Visitor};
 use super::pieces::Pieces;
 use crate::clock::Now;
+use crate::faults;
 use crate::swarm::{AddressFamily, Record, Second};
 use crate::wire::frame::Refusal;
 

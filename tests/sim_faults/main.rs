@@ -1,4 +1,4 @@
-//! The simulation bites: each mistake of `tidings::partition::faults` makes some of a few fixed seeds fail, by the
+//! The simulation bites: each mistake of `tidings::faults` makes some of a few fixed seeds fail, by the
 //! invariant that is for it, and without the mistake all of them pass. The switches belong to the process, so this is one
 //! of its own, and its tests take turns.
 
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use tidings::partition::faults;
+use tidings::faults;
 use world::invariants::{i1_kept, i2_equal, i8_fencing, i9_economy};
 use world::plan::{Plan, Profile};
 use world::run::run;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
+use crate::faults;
 use crate::link::{Class, Completion, Link, LinkError};
-use crate::partition::faults;
 use crate::partition::parked::Parked;
 use crate::partition::pieces::Pieces;
 use crate::wire::frame::{Refusal, Reply, Request};

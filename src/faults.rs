@@ -14,6 +14,6 @@ pub static NO_FENCING: AtomicBool = AtomicBool::new(false);
 /// Digests are compared up to the present, changes that are still on their way included.
 pub static DIGEST_UNSTABLE: AtomicBool = AtomicBool::new(false);
 
-pub(super) fn is_on(fault: &AtomicBool) -> bool {
+pub(crate) fn is_on(fault: &AtomicBool) -> bool {
     fault.load(Relaxed)
 }
