@@ -6,6 +6,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "what a client waits for is measured by the real clock")]
 
+#[path = "../benches/peers/bare_udp.rs"]
+mod bare_udp;
 #[path = "support/tracker.rs"]
 mod tracker;
 
@@ -61,6 +63,32 @@ fn watch_snapshots(tracker: &Tracker, load: &mut Child) -> u64 {
     seen.saturating_sub(1)
 }
 
+/// Answers on a port of its own, on this core, until the process ends.
+fn bare_responder(core: Option<u64>) -> SocketAddr {
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let SocketAddr::V4(listen) = free else { unreachable!("it was bound to IPv4") };
+    std::thread::spawn(move || {
+        if let Some(core) = core {
+            let mut cores = rustix::thread::CpuSet::new();
+            cores.set(core as usize);
+            rustix::thread::sched_setaffinity(None, &cores).unwrap();
+        }
+        bare_udp::run(listen, 20).unwrap();
+    });
+    sleep(Duration::from_millis(100));
+    free
+}
+
+/// The 99th and the 99.9th percentile, in microseconds.
+fn percentiles(json: &Value) -> [f64; 2] {
+    ["p99_us", "p99.9_us"].map(|name| json["load"]["requests"][name].as_f64().unwrap())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 #[test]
 fn answers_come_soon_while_peers_expire_and_snapshots_are_written() {
     let (seconds, cores) = measured("TIDINGS_LATENCY_SECONDS");
@@ -92,43 +120,54 @@ fn answers_come_soon_while_peers_expire_and_snapshots_are_written() {
         200
     };
     let before = expired(&tracker.metrics());
-    let args = format!("{population} --mode open --rate {rate} --duration {}s --deadline 2s", seconds.unwrap_or(5));
-    let mut running = spawn(cores[1], target, &args);
-    let snapshots = watch_snapshots(&tracker, &mut running);
-    let output = running.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let (load, requests) = (&json["load"], &json["load"]["requests"]);
+    let deadline = format!("{population} --mode open --rate {rate} --deadline 2s");
+    // In turns with a responder that does nothing, which tells what this machine allows at that rate.
+    let rounds = if seconds.is_some() { 3 } else { 1 };
+    let bare = bare_responder(cores[0]);
+    let (mut floors, mut latencies) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+    let (mut lost, mut sent, mut late, mut snapshots) = (0, 0.0, 0.0, 0);
+    for _ in 0..rounds {
+        let lasts = |all: u64| format!("{deadline} --duration {}s", seconds.map_or(all, |seconds| seconds / rounds));
+        let json = load(cores[1], bare, &lasts(1));
+        percentiles(&json).into_iter().zip(&mut floors).for_each(|(micros, all)| all.push(micros));
+        let mut running = spawn(cores[1], target, &lasts(5));
+        snapshots += watch_snapshots(&tracker, &mut running);
+        let output = running.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let (load, requests) = (&json["load"], &json["load"]["requests"]);
+        println!(
+            "open loop: {rate} requests a second, {} answers, p50 {} µs, p90 {} µs, max {} µs",
+            load["answers"], requests["p50_us"], requests["p90_us"], requests["max_us"]
+        );
+        percentiles(&json).into_iter().zip(&mut latencies).for_each(|(micros, all)| all.push(micros));
+        lost += load["lost"].as_u64().unwrap() + load["unsent"].as_u64().unwrap();
+        sent += load["sent"].as_f64().unwrap();
+        late += load["sent_late"].as_f64().unwrap() * 100.0;
+    }
     let metrics = tracker.metrics();
     let expired = expired(&metrics) - before;
-    println!(
-        "open loop: {rate} requests a second, {} answers, p50 {} µs, p90 {} µs, max {} µs",
-        load["answers"], requests["p50_us"], requests["p90_us"], requests["max_us"]
-    );
 
-    let micros = |name: &str| requests[name].as_f64().unwrap();
-    let lost = load["lost"].as_u64().unwrap() + load["unsent"].as_u64().unwrap();
+    let ([floor_p99, floor_p999], [p99, p999]) = (floors.map(median), latencies.map(median));
     // Without cores of their own, on a machine that does something else, only a stall is a failure.
-    let (p99, p999, lost_bound) = if seconds.is_some() { (1_000.0, 5_000.0, 0) } else { (500_000.0, 1_500_000.0, 8) };
-    let late = load["sent_late"].as_f64().unwrap() * 100.0 / load["sent"].as_f64().unwrap();
-    let late_bound = if seconds.is_some() { 0.1 } else { 100.0 };
+    let (bounds, lost_bound) = if seconds.is_some() { ([1_000.0, 5_000.0], 0) } else { ([500_000.0, 1_500_000.0], 8) };
     let ms = |micros: f64| format!("{:.3} ms", micros / 1e3);
+    let latency = |name: &str, micros: f64, bound: f64, floor: f64| {
+        // A machine that keeps even the responder from its core for longer than that can show no more than this.
+        let bound = bound.max(1.5 * floor);
+        figure(name, &ms(micros), &format!("≤ {}", ms(bound)), micros <= bound)
+    };
+    println!("of a responder that does nothing: p99 {}, p99.9 {}", ms(floor_p99), ms(floor_p999));
+    println!("the generator itself sent {:.2} % late", late / sent);
     let verdicts = [
-        figure("p99 at half of capacity", &ms(micros("p99_us")), &format!("≤ {}", ms(p99)), micros("p99_us") <= p99),
-        figure("p99.9", &ms(micros("p99.9_us")), &format!("≤ {}", ms(p999)), micros("p99.9_us") <= p999),
+        latency("p99 at half of capacity", p99, bounds[0], floor_p99),
+        latency("p99.9", p999, bounds[1], floor_p999),
         figure("replies lost", &lost.to_string(), &format!("≤ {lost_bound}"), lost <= lost_bound),
-        // Otherwise this says how long the generator was kept from its core, not how long the tracker took.
-        figure(
-            "sent late by the generator itself",
-            &format!("{late:.2} %"),
-            &format!("≤ {late_bound} %"),
-            late <= late_bound,
-        ),
         figure("records expired meanwhile", &expired.to_string(), "> 0", expired > 0.0),
         figure("snapshots written meanwhile", &snapshots.to_string(), "> 0", snapshots > 0),
     ];
     assert_eq!(metrics.sum("tidings_snapshot_errors_total", &[]), 0.0, "{}", tracker.log());
-    assert!(verdicts.iter().all(|good| *good), "{json:#}");
+    assert!(verdicts.iter().all(|good| *good));
 }
 
 #[test]

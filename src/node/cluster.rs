@@ -193,8 +193,6 @@ pub struct Parts {
     pub sealed: Option<Arc<SealedTransport>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Seeds random choices.
-    pub seed: u64,
 }
 
 /// How a node hears of the others, and tells them of itself.
@@ -255,8 +253,8 @@ impl Parts {
         let security = keys.as_ref().map_or(Security::Plain, |(_, files)| security(files));
         let (owners, keys) = (router.owners().clone(), keys.map(|(keys, _)| keys));
         let (sealed, net) = (Some(transport.clone()), Arc::new(SystemNet));
-        let (hearing, seed) = (Hearing::Gossip(transport), rand::random());
-        Self { identity, routes, owners, router, keys, security, net, hearing, sealed, clock, seed }
+        let hearing = Hearing::Gossip(transport);
+        Self { identity, routes, owners, router, keys, security, net, hearing, sealed, clock }
     }
 }
 
@@ -278,7 +276,7 @@ impl Cluster {
     /// # Errors
     /// See [`ClusterError`]; and when the keeper does not start.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
-        let Parts { identity, routes, owners, router, keys, security, net, hearing, sealed, clock, seed } = parts;
+        let Parts { identity, routes, owners, router, keys, security, net, hearing, sealed, clock } = parts;
         let cluster = &settings.cluster;
         let service = Arc::new(router::ClusterService::new(router));
         let config = LinkConfig { hello: identity.hello(&cluster.name), security, limits: LinkLimits::default() };
@@ -301,7 +299,6 @@ impl Cluster {
             owners,
             gossip: heard.gossip,
             clock,
-            seed,
             status: status.clone(),
         };
         let (keeper, handle) = Keeper::spawn(None, Keeper, arguments).await?;

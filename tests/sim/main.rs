@@ -29,7 +29,10 @@
 #[allow(dead_code, reason = "some is for tests/sim_faults alone")]
 mod world;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::{self, available_parallelism};
 
 use world::plan::Plan;
 use world::run::{Outcome, run};
@@ -51,28 +54,37 @@ fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
 }
 
-/// Runs seeds; tells of those that fail.
-fn try_all(seeds: impl Iterator<Item = u64>) {
-    let (mut failed, mut checks, mut ran) = (Vec::new(), std::collections::BTreeMap::new(), 0);
-    for seed in seeds {
-        let outcome = outcome(Plan::new(seed));
+/// Runs seeds, on as many threads as there are cores; tells of those that fail.
+fn try_all(seeds: &[u64]) {
+    let next = AtomicUsize::new(0);
+    let run_some = || {
+        let mut ran = Vec::new();
+        while let Some(seed) = seeds.get(next.fetch_add(1, Relaxed)) {
+            ran.push((*seed, Outcome { trace: Vec::new(), ..outcome(Plan::new(*seed)) }));
+        }
+        ran
+    };
+    let threads = available_parallelism().map_or(1, usize::from);
+    let mut ran: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a seed panicked")).collect()
+    });
+    ran.sort_by_key(|(seed, _)| *seed);
+    let (mut failed, mut checks) = (Vec::new(), BTreeMap::new());
+    for (seed, outcome) in &ran {
         outcome.checks.iter().for_each(|(name, count)| *checks.entry(*name).or_insert(0) += count);
-        ran += 1;
         if let Some(first) = outcome.violations.first() {
-            let others = outcome.violations.len() - 1;
-            println!(
-                "seed {seed} ({:?}): {}: {} ({others} more)",
-                Plan::new(seed).profile,
-                first.invariant,
-                first.what
-            );
+            let (profile, others) = (Plan::new(*seed).profile, outcome.violations.len() - 1);
+            println!("seed {seed} ({profile:?}): {}: {} ({others} more)", first.invariant, first.what);
             failed.push(seed);
         }
     }
-    println!("{ran} seeds; checks: {checks:?}");
+    println!("{} seeds; checks: {checks:?}", ran.len());
+    assert_eq!(ran.len(), seeds.len());
     assert!(
         failed.is_empty(),
-        "of {ran} seeds these fail: {failed:?}; TIDINGS_SEED=n tells what happened; add them to tests/sim/seeds.txt"
+        "of {} seeds these fail: {failed:?}; TIDINGS_SEED=n tells what happened; add them to tests/sim/seeds.txt",
+        ran.len()
     );
 }
 
@@ -87,13 +99,15 @@ fn seeds() {
         return;
     }
     let first = env("TIDINGS_FIRST").unwrap_or(0);
-    try_all(first..first + env("TIDINGS_SEEDS").unwrap_or(SEEDS));
+    let seeds: Vec<_> = (first..first + env("TIDINGS_SEEDS").unwrap_or(SEEDS)).collect();
+    try_all(&seeds);
 }
 
 #[test]
 fn seeds_that_failed_before() {
     let lines = KEPT.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    try_all(lines.filter(|line| !line.is_empty()).map(|seed| seed.parse().expect("a seed")));
+    let seeds: Vec<_> = lines.filter(|line| !line.is_empty()).map(|seed| seed.parse().expect("a seed")).collect();
+    try_all(&seeds);
 }
 
 #[test]

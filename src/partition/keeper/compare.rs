@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::{NodeId, PartitionSet};
+use crate::cluster::{NodeId, PartitionSet, RoutingTable};
 use crate::link::Link;
 use crate::partition::routes::Routes;
 
-/// Every partition is compared with one other copy in its region once in this time, and as often with one abroad.
+/// Every partition is compared with another copy once in this time: in turns with each other holder in its region and, by
+/// the node that speaks for the region, with the one that speaks for each other region.
 const PERIOD: Duration = Duration::from_secs(45);
 /// Comparisons at a time.
 const AT_A_TIME: usize = 4;
@@ -40,6 +41,8 @@ pub struct Comparisons {
     news: bool,
     /// The partition that the next regular comparison is for, and its due time.
     next: (u16, Duration),
+    /// How often all partitions had their regular comparison.
+    rounds: usize,
 }
 
 impl Comparisons {
@@ -86,13 +89,7 @@ impl Comparisons {
     }
 
     /// Takes those that are to start now, each with the link to the node to compare with.
-    pub fn due(
-        &mut self,
-        routes: &Routes,
-        held: &PartitionSet,
-        now: Duration,
-        mut random: impl FnMut() -> u32,
-    ) -> Vec<(u16, Arc<Link>)> {
+    pub fn due(&mut self, routes: &Routes, held: &PartitionSet, now: Duration) -> Vec<(u16, Arc<Link>)> {
         let table = &routes.table;
         let healed: Vec<_> =
             self.healed.iter().filter(|(_, (next, _))| *next <= now).map(|(node, _)| node.clone()).collect();
@@ -129,17 +126,19 @@ impl Comparisons {
         let count = held.len() as u32;
         while count > 0 && now >= self.next.1 && self.running.len() < AT_A_TIME {
             self.next.1 = self.next.1.max(now.saturating_sub(PERIOD)) + PERIOD / count;
-            let partition = held.iter().find(|at| *at >= self.next.0).or_else(|| held.iter().next());
-            let Some(partition) = partition else { break };
+            let partition = match held.iter().find(|at| *at >= self.next.0) {
+                Some(partition) => partition,
+                None => {
+                    self.rounds = self.rounds.wrapping_add(1);
+                    let Some(first) = held.iter().next() else { break };
+                    first
+                }
+            };
             self.next.0 = partition.wrapping_add(1);
-            let near: Vec<u16> =
-                table.in_region(partition).iter().copied().filter(|node| *node != table.me()).collect();
-            let far: Vec<u16> = table.candidates(partition)[table.in_region(partition).len()..].to_vec();
-            // The owner speaks for its region abroad.
-            let owner = table.in_region(partition).first() == Some(&table.me());
-            let among =
-                if owner && !far.is_empty() && (near.is_empty() || random().is_multiple_of(2)) { far } else { near };
-            let chosen = among.get(random() as usize % among.len().max(1)).copied();
+            let others = others(table, partition);
+            // Not all partitions with the same node at once.
+            let turn = self.rounds.wrapping_add(partition.into()).checked_rem(others.len());
+            let chosen = turn.and_then(|turn| others.get(turn).copied());
             let peer = chosen.and_then(|node| routes.peer(node)).filter(|peer| peer.link.is_routable());
             if let Some(peer) = peer
                 && self.running.insert(partition)
@@ -149,6 +148,14 @@ impl Comparisons {
         }
         due
     }
+}
+
+/// Whom this node compares a partition with regularly.
+fn others(table: &RoutingTable, partition: u16) -> Vec<u16> {
+    let near = table.in_region(partition);
+    let speaks_for_region = near.first() == Some(&table.me());
+    let far = if speaks_for_region { table.abroad(partition) } else { &[] };
+    near.iter().filter(|node| **node != table.me()).chain(far).copied().collect()
 }
 
 /// Whether a partition is to be compared with a node that was cut off: any holder of the region, and abroad the owner.

@@ -14,8 +14,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
 pub use status::{KeeperStatus, MemberStatus, SharedStatus, Transfer};
@@ -83,8 +81,6 @@ pub struct KeeperArguments {
     pub gossip: Arc<dyn Gossip>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Seeds its random choices.
-    pub seed: u64,
     /// Where it tells how it goes.
     pub status: Arc<SharedStatus>,
 }
@@ -113,7 +109,6 @@ pub struct Keeper;
 /// The state of the actor.
 pub struct State {
     arguments: KeeperArguments,
-    random: SmallRng,
     ring: Ring,
     ring_members: RingMembers,
     placement: Placement,
@@ -161,7 +156,6 @@ impl Actor for Keeper {
         let ring_members = RingMembers::default();
         let placement = Placement::compute(&ring_members, arguments.partitions, arguments.replicas);
         Ok(State {
-            random: SmallRng::seed_from_u64(arguments.seed),
             ring: Ring::new(arguments.stable_after),
             ring_members,
             placement,
@@ -371,7 +365,7 @@ impl State {
     fn compare(&mut self, myself: &ActorRef<KeeperMessage>) {
         let routes = self.arguments.routes.load_full();
         let now = self.now();
-        let due = self.comparisons.due(&routes, &self.held, now, || self.random.next_u32());
+        let due = self.comparisons.due(&routes, &self.held, now);
         for (partition, link) in due {
             self.start_pull(myself, partition, false, link);
         }

@@ -32,6 +32,8 @@ pub struct DeltaQueue {
 
 #[derive(Default)]
 struct State {
+    /// What a reply to a client waits for: sent first, so that it does not queue behind the hints for a node that is back.
+    urgent: VecDeque<Batch>,
     waiting: VecDeque<Batch>,
     in_flight: usize,
     /// Of all batches, those on their way included.
@@ -70,6 +72,12 @@ pub struct QueueStatus {
     pub resent: u64,
 }
 
+impl State {
+    fn next(&mut self) -> Option<Batch> {
+        self.urgent.pop_front().or_else(|| self.waiting.pop_front())
+    }
+}
+
 impl DeltaQueue {
     /// An empty queue of at most `limit` bytes for the node behind `link`. A reply to a client waits for that node no longer
     /// than `ack_deadline`.
@@ -89,14 +97,15 @@ impl DeltaQueue {
             }
             if state.bytes + pieces.len() > self.limit {
                 // All that waits goes, as the other node now has to compare anyway.
-                while let Some(batch) = state.waiting.pop_front() {
+                while let Some(batch) = state.next() {
                     state.bytes -= batch.pieces.len();
                     state.counts.dropped += batch.records as u64;
                     released.extend(batch.parked);
                 }
             }
             state.bytes += pieces.len();
-            state.waiting.push_back(Batch { pieces, records, made: now, forward, parked });
+            let queue = if parked.is_some() { &mut state.urgent } else { &mut state.waiting };
+            queue.push_back(Batch { pieces, records, made: now, forward, parked });
         }
         released.into_iter().for_each(Parked::release);
         self.pump();
@@ -114,7 +123,7 @@ impl DeltaQueue {
                 if state.in_flight >= WINDOW {
                     return;
                 }
-                let Some(batch) = state.waiting.pop_front() else { return };
+                let Some(batch) = state.next() else { return };
                 state.in_flight += 1;
                 batch
             };
@@ -136,9 +145,12 @@ impl DeltaQueue {
     /// Nobody waits for a node that cannot be reached.
     fn release_parked(&self) {
         let mut released: Vec<Parked> = Vec::new();
-        let mut state = self.state.lock();
-        released.extend(state.waiting.iter_mut().filter_map(|batch| batch.parked.take()));
-        drop(state);
+        {
+            let mut state = self.state.lock();
+            let State { urgent, waiting, .. } = &mut *state;
+            released.extend(urgent.iter_mut().filter_map(|batch| batch.parked.take()));
+            waiting.append(urgent);
+        }
         released.into_iter().for_each(Parked::release);
     }
 
@@ -149,28 +161,41 @@ impl DeltaQueue {
             let mut state = self.state.lock();
             state.successor = Some(to.clone());
             state.bytes = 0;
-            std::mem::take(&mut state.waiting)
+            [std::mem::take(&mut state.urgent), std::mem::take(&mut state.waiting)]
         };
         let mut state = to.state.lock();
-        state.bytes += waiting.iter().map(|batch| batch.pieces.len()).sum::<usize>();
+        let [urgent, waiting] = waiting;
+        state.bytes += urgent.iter().chain(&waiting).map(|batch| batch.pieces.len()).sum::<usize>();
+        state.urgent.extend(urgent);
         state.waiting.extend(waiting);
     }
 
-    /// Moves what waits for another region to the queue of another node there, which passes it on as well.
+    /// Moves what waits for another region to the queue of another node there, which passes it on as well; as much as that
+    /// queue has room for.
     pub fn divert_abroad(&self, to: &Arc<Self>) {
+        // Their bytes count here until they are there.
         let mut moved: VecDeque<Batch>;
         {
             let mut state = self.state.lock();
             let waiting = std::mem::take(&mut state.waiting);
             (moved, state.waiting) = waiting.into_iter().partition(|batch: &Batch| batch.forward);
-            state.bytes -= moved.iter().map(|batch| batch.pieces.len()).sum::<usize>();
         }
         if moved.is_empty() {
             return;
         }
-        let mut state = to.state.lock();
-        state.bytes += moved.iter().map(|batch| batch.pieces.len()).sum::<usize>();
-        state.waiting.append(&mut moved);
+        let mut bytes = 0;
+        {
+            let mut state = to.state.lock();
+            while let Some(batch) = moved.pop_front_if(|batch| state.bytes + batch.pieces.len() <= to.limit) {
+                bytes += batch.pieces.len();
+                state.bytes += batch.pieces.len();
+                state.waiting.push_back(batch);
+            }
+        }
+        let mut state = self.state.lock();
+        state.bytes -= bytes;
+        moved.append(&mut state.waiting);
+        state.waiting = moved;
     }
 
     /// Whether changes were dropped since the last call, with which that is taken notice of.
@@ -182,17 +207,18 @@ impl DeltaQueue {
     /// Whether everything has been delivered.
     pub fn is_empty(&self) -> bool {
         let state = self.state.lock();
-        state.waiting.is_empty() && state.in_flight == 0
+        state.urgent.is_empty() && state.waiting.is_empty() && state.in_flight == 0
     }
 
     /// What it tells of itself.
     pub fn status(&self) -> QueueStatus {
         let now = self.clock.now().uptime;
         let state = self.state.lock();
+        let oldest = [&state.urgent, &state.waiting].into_iter().filter_map(|queue| Some(queue.front()?.made)).min();
         QueueStatus {
-            batches: state.waiting.len() + state.in_flight,
+            batches: state.urgent.len() + state.waiting.len() + state.in_flight,
             bytes: state.bytes,
-            lag: state.waiting.front().map(|batch| now.saturating_sub(batch.made)).unwrap_or_default(),
+            lag: oldest.map(|made| now.saturating_sub(made)).unwrap_or_default(),
             ..state.counts
         }
     }

@@ -64,6 +64,12 @@ impl Chaos {
         }
     }
 
+    /// Makes something happen now.
+    pub fn happen(&mut self, sim: &mut Sim<'_>, event: Event) {
+        let now = *self.world.time.lock();
+        self.begin(sim, event, now);
+    }
+
     fn is_down(&self, node: usize) -> bool {
         let down = |lasting: &Lasting| matches!(lasting, Lasting::Down(other, _) if *other == node);
         self.lasting.iter().any(|(_, lasting, _)| down(lasting))

@@ -8,7 +8,7 @@ use tidings::partition::digest::{DigestWalk, Window};
 use tidings::partition::{KeeperStatus, Owners, Partitions, SharedRoutes};
 use tidings::swarm::{AddressFamily, Counts, InfoHash, PeerAddr, Record, Role, Second, Stamp, Store};
 
-use super::plan::{PARTITIONS, TTL};
+use super::plan::TTL;
 
 /// A record.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,20 +38,20 @@ pub struct Dump {
 }
 
 /// Asks a node's owners for everything.
-pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster) -> Dump {
+pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster, partitions: u16) -> Dump {
     let routes = routes.load_full();
     let mut copies = BTreeMap::new();
-    for partition in 0..PARTITIONS {
+    for partition in 0..partitions {
         let hash = owners.hasher();
-        let copy = owners.visit(partition, move |partitions: &mut Partitions, now| {
+        let copy = owners.visit(partition, move |held: &mut Partitions, now| {
             let second = Second::new(now.uptime.as_secs());
             let mut copy = Copy::default();
-            let mine = |info_hash: &InfoHash| hash.info_hash(info_hash) as u16 & (PARTITIONS - 1) == partition;
-            collect(&partitions.v4, &mut copy, second, mine);
-            collect(&partitions.v6, &mut copy, second, mine);
+            let mine = |info_hash: &InfoHash| hash.info_hash(info_hash) as u16 & (partitions - 1) == partition;
+            collect(&held.v4, &mut copy, second, mine);
+            collect(&held.v6, &mut copy, second, mine);
             let from = now.wall_millis.saturating_sub(u64::from(TTL) * 500);
             let mut walk = DigestWalk::new(partition, Window { from, to: u64::MAX });
-            while !walk.step(partitions, now, DigestWalk::STEP) {}
+            while !walk.step(held, now, DigestWalk::STEP) {}
             copy.digest = walk.digest().to_vec();
             copy
         });
@@ -60,7 +60,7 @@ pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster) -> 
         }
     }
     let table = &routes.table;
-    let set = |test: &dyn Fn(u16) -> bool| (0..PARTITIONS).filter(|at| test(*at)).collect::<PartitionSet>();
+    let set = |test: &dyn Fn(u16) -> bool| (0..partitions).filter(|at| test(*at)).collect::<PartitionSet>();
     Dump {
         held: set(&|at| table.is_held_here(at)),
         placed: set(&|at| table.is_placed_here(at)),

@@ -24,7 +24,7 @@ use super::clients::{self, Answer, Ask, What};
 use super::dump::{self, Dump};
 use super::invariants::i7_answers;
 use super::net::{self, SimNet};
-use super::plan::{self, PARTITIONS, TTL};
+use super::plan::{self, TTL};
 use super::tickets::{self, Payload, TicketTransport};
 use super::{Running, SimClock, World, gossip};
 
@@ -47,7 +47,7 @@ pub fn settings(world: &World) -> Settings {
     let mut settings = Settings::default();
     let (cluster, plan) = (&mut settings.cluster, &world.plan);
     cluster.name = "sim".into();
-    cluster.partitions = PARTITIONS;
+    cluster.partitions = plan.partitions;
     cluster.replicas_per_region = plan.replicas;
     cluster.ack = plan.ack;
     cluster.stable_after = 8;
@@ -61,6 +61,7 @@ pub fn settings(world: &World) -> Settings {
 /// One run of a node, from its start until it crashes or has left.
 pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     let mut settings = settings(&world);
+    let partitions = settings.cluster.partitions;
     let ip = turmoil::lookup(plan::name(node));
     let seeds: Vec<IpAddr> = (0..world.plan.nodes.len().min(3)).map(|at| turmoil::lookup(plan::name(at))).collect();
     settings.cluster.seeds = seeds.iter().map(|ip| SocketAddr::new(*ip, gossip::PORT).to_string()).collect();
@@ -78,22 +79,22 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         incarnation: clock.now().wall_millis,
         link: SocketAddr::new(ip, net::PORT),
         weight: 1,
-        partitions: PARTITIONS,
+        partitions,
         replicas: settings.cluster.replicas_per_region,
         protocol: VERSIONS[1],
     };
     let routes = lonely_routes(&me);
     let hash = KeyedHash::new(&[7; 16]);
-    let owners = Arc::new(Owners::new(hash, PARTITIONS));
+    let owners = Arc::new(Owners::new(hash, partitions));
     let common = Arc::new(Common {
         hash,
-        partitions: PARTITIONS,
+        partitions,
         peer_ttl: TTL,
         interval: settings.announce.interval,
         quota: Arc::new(Quota::new(10_000, 100_000, 10_000)),
         clock: clock.clone(),
         tick: TICK,
-        replication: Some(Arc::new(Replication::new(routes.clone(), PARTITIONS, settings.cluster.ack))),
+        replication: Some(Arc::new(Replication::new(routes.clone(), partitions, settings.cluster.ack))),
     });
     let router = Router::new(
         owners.clone(),
@@ -138,7 +139,6 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         hearing,
         sealed: None,
         clock,
-        seed: seed ^ 2,
     };
     let cluster = Cluster::start(&settings, parts).await?;
     let (commands, mut told) = mpsc::unbounded_channel();
@@ -166,7 +166,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         tokio::select! {
             biased;
             command = told.recv() => match command {
-                Some(Command::Dump(to)) => *to.lock() = Some(dump::take(&owners, &routes, &cluster).await),
+                Some(Command::Dump(to)) => *to.lock() = Some(dump::take(&owners, &routes, &cluster, partitions).await),
                 Some(Command::Leave) => leaving = Some(cluster.leave().boxed()),
                 None => return Ok(()),
             },

@@ -10,8 +10,6 @@ use tidings::swarm::{Hlc, InfoHash, PeerAddr};
 
 /// Lifetime of a peer, in seconds.
 pub const TTL: u16 = 120;
-/// Partitions of the cluster.
-pub const PARTITIONS: u16 = 16;
 /// Before it nothing goes wrong.
 pub const CALM: Duration = Duration::from_secs(14);
 /// Clients say nothing more for so long before copies are compared.
@@ -72,6 +70,8 @@ pub struct Plan {
     pub chitchat: bool,
     pub regions: usize,
     pub nodes: Vec<NodeSpec>,
+    /// Partitions of the cluster.
+    pub partitions: u16,
     pub replicas: u8,
     pub ack: Ack,
     pub hint_bytes: usize,
@@ -130,6 +130,7 @@ impl Plan {
             chitchat: false,
             regions,
             nodes,
+            partitions: 16,
             replicas: if random.random_bool(0.2) { 3 } else { 2 },
             ack: if random.random_bool(0.4) { Ack::Replica } else { Ack::Owner },
             hint_bytes: if random.random_bool(0.2) { 600 } else { 64 << 10 },
@@ -237,8 +238,8 @@ impl Plan {
             _ => None,
         });
         let believed = future.max().unwrap_or_default().saturating_sub(Hlc::MAX_AHEAD);
-        // No cut makes copies be compared at once, and an owner chooses by chance between copies here and abroad, once in
-        // 45 s: five times are enough for the seeds at hand, and a bound there is not.
+        // No cut makes copies be compared at once; an owner does so every 45 s, in turns with up to two others here and one of
+        // each of two other regions, and a last time to pass on within its region what it learnt.
         self.end = self.faults_end.max(believed) + secs(5 * 45);
     }
 

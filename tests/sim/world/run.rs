@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use turmoil::Builder;
+use turmoil::{Builder, Sim};
 
 use super::chaos::{self, Chaos, client_name};
 use super::dump::Dump;
@@ -26,10 +26,9 @@ pub struct Outcome {
     pub checks: BTreeMap<&'static str, u64>,
 }
 
-/// Runs a plan. `each_second` is called every second of its time.
-pub fn run(plan: Plan, mut each_second: impl FnMut(Duration)) -> Outcome {
-    let world = World::new(plan);
-    let plan = world.plan.clone();
+/// The hosts of all nodes and clients.
+pub fn hosts(world: &Arc<World>) -> Sim<'static> {
+    let plan = &world.plan;
     let mut sim = Builder::new()
         .rng_seed(plan.seed)
         .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH))
@@ -41,12 +40,20 @@ pub fn run(plan: Plan, mut each_second: impl FnMut(Duration)) -> Outcome {
         .udp_capacity(1024)
         .build();
     for node in 0..plan.nodes.len() {
-        chaos::add_node(&world, &mut sim, node);
+        chaos::add_node(world, &mut sim, node);
     }
     for region in 0..plan.regions {
         let world = world.clone();
         sim.host(client_name(region), move || clients::run(world.clone(), region));
     }
+    sim
+}
+
+/// Runs a plan. `each_second` is called every second of its time.
+pub fn run(plan: Plan, mut each_second: impl FnMut(Duration)) -> Outcome {
+    let world = World::new(plan);
+    let plan = world.plan.clone();
+    let mut sim = hosts(&world);
     let mut chaos = Chaos::new(&world);
     let (mut steps, mut dumps) = (0, None);
     loop {

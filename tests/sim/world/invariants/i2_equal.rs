@@ -11,7 +11,7 @@ use tidings::swarm::Role;
 
 use crate::world::World;
 use crate::world::dump::{Copy, Dump};
-use crate::world::plan::{PARTITIONS, TTL};
+use crate::world::plan::TTL;
 
 pub const NAME: &str = "I2 equal";
 const YOUNG: u16 = TTL * 3 / 4 - 3;
@@ -26,7 +26,7 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
             world.violated(NAME, format!("n{node} holds {:?} and is to hold {:?}", dump.held, dump.placed));
         }
     }
-    for partition in 0..PARTITIONS {
+    for partition in 0..world.plan.partitions {
         let holders: Vec<_> = dumps.iter().filter(|(_, dump)| dump.held.contains(partition)).collect();
         let Some(((first, dump), others)) = holders.split_first() else {
             world.violated(NAME, format!("nobody holds partition {partition}"));
