@@ -3,6 +3,7 @@
 //! The layers, lowest first; none knows anything of those above it (`docs/architecture.md` is the map):
 //! [`swarm`] holds the peers, [`wire`] the formats, and so on up to the subcommands in [`cmd`].
 
+pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod cmd;

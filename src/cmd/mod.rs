@@ -3,6 +3,7 @@
 pub mod config;
 pub mod keys;
 pub mod load;
+pub mod probe;
 pub mod serve;
 pub mod status;
 
@@ -30,6 +31,7 @@ enum Command {
     Status(status::Args),
     Leave(status::LeaveArgs),
     Keys(keys::Args),
+    Probe(probe::Args),
     Load(load::Args),
 }
 
@@ -41,6 +43,7 @@ Examples:
   tidings serve --config tidings.toml      serve with it
   tidings --set announce.interval=900      change one setting
   tidings status                           show the cluster that a node is part of
+  tidings probe --target udp://HOST:6969   announce to a tracker as clients do, and check its answers
   TIDINGS_OPS__LISTEN=off tidings          the same by the environment
 
 Point a torrent at udp://HOST:6969/announce or http://HOST:6969/announce.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(args)) => args.run(),
         Some(Command::Leave(args)) => args.run(),
         Some(Command::Keys(args)) => args.run(),
+        Some(Command::Probe(args)) => args.run(),
         Some(Command::Load(args)) => args.run(),
     };
     match done {

@@ -33,6 +33,7 @@ use crate::partition::{
 };
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
+use crate::wire::answered_by::AnsweredBy;
 use sockets::Sockets;
 use threads::Threads;
 
@@ -163,6 +164,7 @@ impl Node {
             default_peers: settings.announce.default_peers,
             max_peers: settings.announce.max_peers,
             reply_bytes: limits.udp_reply_bytes,
+            answered_by: AnsweredBy { node: settings.node.id.clone(), region: settings.node.region.clone() },
             clock: clock.clone(),
             metrics: Default::default(),
         });

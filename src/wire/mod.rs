@@ -1,5 +1,6 @@
 //! The wire formats. Pure: bytes in, typed values out, and back. No I/O, no clock, no state.
 
+pub mod answered_by;
 pub mod bencode;
 pub mod frame;
 pub mod query;

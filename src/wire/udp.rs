@@ -10,7 +10,7 @@ mod response;
 #[cfg(test)]
 mod tests;
 
-pub use options::{OptionIter, Options, UdpOption};
+pub use options::{OptionIter, Options, URL_DATA, UdpOption};
 pub use request::{
     Announce, Malformed, ParseError, Request, encode_announce, encode_connect, encode_scrape, parse_request,
 };

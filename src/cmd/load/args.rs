@@ -1,6 +1,6 @@
 //! The command line of `tidings load`, and the checks that turn it into a [`Spec`].
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use clap::ValueEnum;
 
 use super::workload::{FIRST_PORT, MAX_PEERS_PER_ADDRESS, Mix, Spread};
+use crate::client::{Scheme, TrackerUrl, is_near};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -320,29 +321,17 @@ impl Args {
     }
 }
 
-fn parse_target(url: &str) -> anyhow::Result<(Transport, Target)> {
-    let (transport, rest) = match url.split_once("://") {
-        Some(("udp", rest)) => (Transport::Udp, rest),
-        Some(("http", rest)) => (Transport::Http, rest),
-        _ => anyhow::bail!("--target {url}: write udp://HOST:PORT or http://HOST:PORT/announce"),
+fn parse_target(text: &str) -> anyhow::Result<(Transport, Target)> {
+    let url: TrackerUrl = text.parse().with_context(|| format!("--target {text}"))?;
+    let transport = match url.scheme {
+        Scheme::Udp => Transport::Udp,
+        Scheme::Http => Transport::Http,
+        Scheme::Https => anyhow::bail!("--target {text}: write udp://HOST:PORT or http://HOST:PORT/announce"),
     };
-    let (host, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
-    let addr = host
-        .to_socket_addrs()
-        .with_context(|| format!("--target {url}: {host} is no HOST:PORT that this machine can resolve"))?
-        .next()
-        .with_context(|| format!("--target {url}: {host} has no address"))?;
-    ensure!(!path.contains(|c: char| c.is_whitespace() || c == '?'), "--target {url}: the path has a space or a query");
-    let path = if path.len() > 1 { path } else { "/announce" };
-    Ok((transport, Target { addr, host: host.to_owned(), path: path.to_owned() }))
-}
-
-/// Loopback, private, unique local or link-local.
-fn is_near(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
+    ensure!(!url.path.contains('?'), "--target {text}: the path has a query");
+    let resolved = url.resolve().with_context(|| format!("--target {text}: cannot resolve {}", url.host))?;
+    let addr = *resolved.first().with_context(|| format!("--target {text}: {} has no address", url.host))?;
+    Ok((transport, Target { addr, host: url.authority(), path: url.path }))
 }
 
 #[cfg(test)]

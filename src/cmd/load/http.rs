@@ -12,8 +12,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::args::{Spec, Target};
 use super::engine::{Core, MAX_FAILURES, MAX_WAITING, SECOND, Sockets};
 use super::flights::{Flight, Nanos};
-use super::http_format::{self, Parsed};
+use super::http_format;
 use super::workload::{Job, Population, Workload};
+use crate::client::{Head, parse_head};
 use crate::swarm::Family;
 
 /// A response larger than this is malformed.
@@ -215,11 +216,11 @@ impl<'a> Worker<'a> {
         let now = self.core.now();
         let c = &mut self.connections[connection];
         let Some(flight) = c.flight else { return };
-        let Parsed { keep_alive, body, total } = match http_format::parse_head(&c.input) {
-            Ok(Some(parsed)) => parsed,
+        let Head { keep_alive, body, total } = match parse_head(&c.input) {
+            Ok(Some(head)) => head,
             Ok(None) => return,
-            Err(text) => {
-                self.core.tally.malformed.add(&text);
+            Err(error) => {
+                self.core.tally.malformed.add(&error.to_string());
                 return self.fail(workload, connection);
             }
         };

@@ -17,10 +17,7 @@ use super::flights::{Flight, Flights, MAX_FLIGHTS, Nanos};
 use super::tally::Kind;
 use super::workload::{Job, Population, Workload};
 use crate::swarm::{Counts, Family};
-use crate::wire::udp::{
-    Announce, ConnectionId, Options, Response, TransactionId, encode_announce, encode_connect, encode_scrape,
-    parse_response,
-};
+use crate::wire::udp::{ConnectionId, Options, Response, TransactionId, encode_connect, encode_scrape, parse_response};
 
 /// BEP 15: a client may use a connection id for a minute.
 const ID_LIFETIME: Nanos = 60 * SECOND;
@@ -175,18 +172,7 @@ impl<'a> Worker<'a> {
             self.hashes.extend((first..first + u32::from(count)).map(|swarm| population.info_hash(swarm).0));
             encode_scrape(&mut self.out, connection_id, transaction_id, &self.hashes);
         } else if let Some(words) = population.words(&job, self.core.spec.num_want) {
-            let announce = Announce {
-                connection_id,
-                transaction_id,
-                info_hash: words.info_hash,
-                event: words.event,
-                left: words.left,
-                key: words.key,
-                num_want: words.num_want,
-                port: words.port,
-                options: Options::default(),
-            };
-            encode_announce(&mut self.out, &announce, &words.peer_id);
+            words.encode_udp(&mut self.out, connection_id, transaction_id, Options::default());
         }
     }
 

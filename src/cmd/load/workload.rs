@@ -10,6 +10,7 @@ use rand_distr::{Distribution, Zipf};
 
 use super::answer::Answer;
 use super::args::Spec;
+use crate::client::Words;
 use crate::swarm::{Event, InfoHash};
 
 /// The lowest port that a peer announces.
@@ -83,25 +84,6 @@ pub enum Job {
         /// `stopped` instead of `started`.
         leave: bool,
     },
-}
-
-/// What an announce says, whichever the transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Words {
-    /// The swarm.
-    pub info_hash: InfoHash,
-    /// Only decoration, as (address, port) is what makes a peer.
-    pub peer_id: [u8; 20],
-    /// Likewise.
-    pub key: u32,
-    /// What happened.
-    pub event: Event,
-    /// Bytes that the peer lacks.
-    pub left: i64,
-    /// Peers to ask for; -1 for the tracker's default.
-    pub num_want: i32,
-    /// The port that makes the peer.
-    pub port: u16,
 }
 
 /// All peers and swarms. The same arguments give the same population.

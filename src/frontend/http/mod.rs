@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::header::{HeaderName, InvalidHeaderName};
+use hyper::header::{HeaderName, HeaderValue, InvalidHeaderName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -61,6 +61,8 @@ pub struct HttpOptions {
     pub proxies: ProxyRules,
     /// Addresses for peers that announce from near this host.
     pub external: External,
+    /// The node and its region, for those who ask which one answers.
+    pub answered_by: [HeaderValue; 2],
 }
 
 impl HttpOptions {
@@ -69,7 +71,9 @@ impl HttpOptions {
     /// # Errors
     /// When `announce.proxy_header` cannot be the name of a header.
     pub fn new(settings: &Settings) -> Result<Self, InvalidHeaderName> {
-        let Settings { announce, limits, .. } = settings;
+        let Settings { announce, limits, node, .. } = settings;
+        // Names are made of letters, digits and marks, all of which a header may hold.
+        let name = |name: &str| HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static("-"));
         Ok(Self {
             interval: announce.interval,
             min_interval: announce.min_interval,
@@ -84,6 +88,7 @@ impl HttpOptions {
                 header: HeaderName::from_bytes(announce.proxy_header.as_bytes())?,
             },
             external: External { ipv4: announce.external_ipv4, ipv6: announce.external_ipv6 },
+            answered_by: [name(&node.id), name(&node.region)],
         })
     }
 }

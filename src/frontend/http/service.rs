@@ -17,6 +17,7 @@ use super::{HttpContext, ProxyHeaderError};
 use crate::partition::jittered;
 use crate::router::{self, STALE_INTERVALS};
 use crate::swarm::{Announce, Event, Family, PeerAddr};
+use crate::wire::answered_by::{NODE_HEADER, PROBE_HEADER, REGION_HEADER};
 use crate::wire::bencode::{self, RetryIn};
 use crate::wire::query::{AnnounceQuery, QueryError, ScrapeQuery};
 
@@ -107,6 +108,11 @@ impl Session {
                 response
             }
         };
+        if request.headers().get(PROBE_HEADER).is_some_and(|asked| asked == "1") {
+            let [node, region] = self.context.options.answered_by.clone();
+            response.headers_mut().insert(NODE_HEADER, node);
+            response.headers_mut().insert(REGION_HEADER, region);
+        }
         // See `request_line`: what follows a body cannot be trusted to be a request.
         if !request.body().is_end_stream() && request.version() < Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

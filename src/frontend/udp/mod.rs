@@ -23,6 +23,7 @@ use crate::net::{Endpoint, Receiver, yield_once};
 use crate::partition::{Routes, UdpAnnounce};
 use crate::router::Router;
 use crate::swarm::{Announce, Family, InfoHash, PeerAddr};
+use crate::wire::answered_by::{AnsweredBy, WHICH_NODE};
 use crate::wire::udp::{self, ParseError, Request, TransactionId};
 
 /// Datagrams of one `recvmmsg`.
@@ -50,6 +51,8 @@ pub struct UdpContext {
     pub max_peers: u16,
     /// The largest reply, in bytes.
     pub reply_bytes: usize,
+    /// This node, for those who ask which one answers.
+    pub answered_by: AnsweredBy,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Counts of IPv4 and of IPv6 datagrams.
@@ -206,6 +209,11 @@ impl UdpFrontend {
                 if !proven(connection_id) {
                     refuse(transaction_id, BAD_CONNECTION_ID);
                     return Outcome::BadConnectionId;
+                }
+                if *info_hashes == [WHICH_NODE.0] {
+                    let (node, limit) = (context.answered_by.to_string(), context.reply_bytes);
+                    writer.reply(socket, &from, |out| udp::write_error(out, transaction_id, &node, limit));
+                    return Outcome::Scrape;
                 }
                 let fits = udp::max_scrape(context.reply_bytes).min(info_hashes.len());
                 let info_hashes = info_hashes[..fits].iter().copied().map(InfoHash).collect();

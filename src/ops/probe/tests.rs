@@ -1,7 +1,9 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::timeout;
 
 use super::*;
+use crate::wire::udp::ConnectionId;
 
 /// A UDP tracker that answers each datagram with what `answer` makes of it.
 async fn tracker(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> SocketAddr {
@@ -65,13 +67,13 @@ async fn a_lost_datagram_is_sent_again() {
 #[tokio::test]
 async fn a_silent_udp_tracker_never_answers() {
     let silent = tracker(|_| Vec::new()).await;
-    assert!(timeout(2 * RESEND, udp(silent)).await.is_err());
+    assert!(timeout(2 * RESEND.after, udp(silent)).await.is_err());
 }
 
 #[tokio::test]
 async fn a_udp_port_that_nobody_has_is_an_error_at_once() {
     let addr = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    assert!(matches!(udp(addr).await, Err(ProbeError::Io(_))));
+    assert!(matches!(udp(addr).await, Err(ProbeError::Udp(UdpError::Io(_)))));
 }
 
 /// The probe's answer to an HTTP tracker that sends `reply` to every request.
@@ -107,25 +109,25 @@ async fn a_good_http_tracker_is_told_from_bad_ones() {
 
 #[tokio::test]
 async fn a_silent_http_tracker_never_answers() {
-    assert!(timeout(RESEND, http_answer("")).await.is_err());
+    assert!(timeout(RESEND.after, http_answer("")).await.is_err());
 }
 
 #[test]
 fn every_key_of_an_http_reply_is_checked() {
     let valid = b"d8:completei0e10:incompletei1e8:intervali900e5:peers6:aaaaaae";
-    assert_eq!(read_announce(valid).unwrap(), Answer::Announced);
+    assert_eq!(judge(valid).unwrap(), Answer::Announced);
     let valid = b"d8:completei0e10:incompletei1e8:intervali900e6:peers618:aaaaaaaaaaaaaaaaaae";
-    assert_eq!(read_announce(valid).unwrap(), Answer::Announced);
+    assert_eq!(judge(valid).unwrap(), Answer::Announced);
     for (bad, key) in [
-        (&b"de"[..], "interval"),
-        (b"d8:completei0e10:incompletei1e8:intervali0e5:peers0:e", "interval"),
-        (b"d8:completei-1e10:incompletei1e8:intervali900e5:peers0:e", "complete"),
+        (&b"d8:completei0e10:incompletei1e8:intervali0e5:peers0:e"[..], "interval"),
+        (b"d10:incompletei1e8:intervali900e5:peers0:e", "complete"),
         (b"d8:completei0e8:intervali900e5:peers0:e", "incomplete"),
-        (b"d8:completei0e10:incompletei1e8:intervali900e5:peers5:aaaaae", "peers"),
-        (b"d8:completei0e10:incompletei1e8:intervali900e6:peers66:aaaaaae", "peers6"),
         (b"d8:completei0e10:incompletei1e8:intervali900ee", "peers"),
     ] {
-        assert!(matches!(read_announce(bad), Err(ProbeError::Key(found)) if found == key), "{}", bad.escape_ascii());
+        assert!(matches!(judge(bad), Err(ProbeError::Key(found)) if found == key), "{}", bad.escape_ascii());
     }
-    assert!(read_announce(b"d5:peers0:").is_err());
+    for bad in [&b"de"[..], b"d8:completei-1e10:incompletei1e8:intervali900e5:peers0:e"] {
+        assert!(matches!(judge(bad), Err(ProbeError::Reply(_))), "{}", bad.escape_ascii());
+    }
+    assert!(judge(b"d5:peers0:").is_err());
 }

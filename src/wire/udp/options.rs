@@ -2,7 +2,8 @@
 
 const END_OF_OPTIONS: u8 = 0;
 const NOP: u8 = 1;
-const URL_DATA: u8 = 2;
+/// The type of an option that holds a piece of the announce URL.
+pub const URL_DATA: u8 = 2;
 
 /// The bytes after an announce, read only when asked for. What follows a malformed option is ignored: clients put all
 /// kinds of things there, and none of it may fail an announce.

@@ -1,0 +1,235 @@
+//! The command line of `tidings probe`, and the checks that turn it into a [`Spec`].
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rustls::ClientConfig;
+
+use super::trust;
+use crate::client::{Scheme, TrackerUrl};
+use crate::swarm::Family;
+
+/// Targets of one run: each is asked for what was announced to every other.
+const MAX_TARGETS: usize = 16;
+
+const HELP: &str = "\
+Phases, for each target: connect, announce (a seeder), re-announce (a leecher, who has to be told of that seeder and of
+nobody else), scrape, stopped. The info hash is a random one, so peers and counts are known, and every byte of each answer
+is checked. With several targets of one address family, a peer announced to each of them has to be told by all others.
+
+Examples:
+  Is the tracker well?
+    tidings probe --target udp://tracker.example.org:6969 --target https://tracker.example.org/announce
+
+  Do two regions tell each other of peers, and how fast?
+    tidings probe --target udp://eu.example.org:6969 --target udp://us.example.org:6969 --replication 2s
+
+  A container's health check: prints nothing unless something is wrong
+    tidings probe --target udp://127.0.0.1:6969 --quiet
+
+  Every 30 seconds for ever, one JSON object a line
+    tidings probe --target udp://tracker.example.org:6969 --every 30s --json
+
+HTTPS trusts the certificates in --ca; without it those in the file that SSL_CERT_FILE names; without that those of the
+system (/etc/ssl/certs/ca-certificates.crt, /etc/pki/tls/certs/ca-bundle.crt, /etc/ssl/cert.pem).
+
+Exit codes: 0 all probes passed, 1 any of them failed (with --every: in any round), or a signal ended the only round,
+2 a wrong command line.";
+
+/// Announce to a tracker as clients do, and check every byte of its answers.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// A tracker: udp://HOST:PORT, http://HOST:PORT/announce or https://HOST/announce. Repeat it for several.
+    #[arg(long, required = true, value_name = "URL")]
+    target: Vec<String>,
+    /// How long each phase may take at the most
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// An answer that takes longer than this is late, which is a failure. A datagram is sent once more after half of it.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    slow: Duration,
+    /// How soon a peer announced to one target has to be told by the others
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    replication: Duration,
+    /// The targets are trackers of their own: do not look for the peers of one at the others
+    #[arg(long)]
+    independent: bool,
+    /// Accept answers that the tracker marks as out of date (HTTP only: over UDP there is no mark)
+    #[arg(long)]
+    allow_stale: bool,
+    /// For HTTPS, trust the certificates in this file (PEM) instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// For HTTPS, trust any certificate
+    #[arg(long, conflicts_with = "ca")]
+    insecure: bool,
+    /// Use IPv4 addresses alone
+    #[arg(long, short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use IPv6 addresses alone
+    #[arg(long, short = '6')]
+    ipv6: bool,
+    /// Ask for a trace (W3C traceparent, sampled) and print its id
+    #[arg(long)]
+    trace: bool,
+    /// Probe again and again, a round each time, until Ctrl-C; prints one line a round
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    every: Option<Duration>,
+    /// End after so many rounds
+    #[arg(long, value_name = "N", requires = "every")]
+    count: Option<NonZeroU32>,
+    /// Print one JSON object a round
+    #[arg(long)]
+    json: bool,
+    /// Print nothing as long as all is well
+    #[arg(long, short, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// How much is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A table, or one line a round with `--every`.
+    Text,
+    /// One JSON object a round.
+    Json,
+    /// Failures alone.
+    Quiet,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until an answer is given up.
+    pub timeout: Duration,
+    /// From which on an answer is late.
+    pub slow: Duration,
+    /// Until a peer has to be told by another target.
+    pub replication: Duration,
+}
+
+/// The checked command line.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// At least one.
+    pub targets: Vec<TrackerUrl>,
+    /// How long things may take.
+    pub limits: Limits,
+    /// No replication between the targets.
+    pub independent: bool,
+    /// Stale answers are good ones.
+    pub allow_stale: bool,
+    /// The only family to use, if any.
+    pub family: Option<Family>,
+    /// There if any target speaks HTTPS.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Ask for a trace.
+    pub trace: bool,
+    /// The time from one round to the next, if there is more than one.
+    pub every: Option<Duration>,
+    /// How many rounds there are; none for no end.
+    pub count: Option<NonZeroU32>,
+    /// How much is printed.
+    pub output: Output,
+}
+
+impl Args {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// One sentence that names the flag to change.
+    pub fn check(&self) -> anyhow::Result<Spec> {
+        let parse = |text: &String| text.parse().with_context(|| format!("--target {text}"));
+        let targets = self.target.iter().map(parse).collect::<anyhow::Result<Vec<TrackerUrl>>>()?;
+        ensure!(targets.len() <= MAX_TARGETS, "--target can be given {MAX_TARGETS} times at the most");
+        let range = |flag, value: Duration, least, most| {
+            let (least, most) = (Duration::from_millis(least), Duration::from_secs(most));
+            let text = humantime::format_duration;
+            ensure!((least..=most).contains(&value), "{flag} is between {} and {}", text(least), text(most));
+            Ok(())
+        };
+        range("--timeout", self.timeout, 10, 60)?;
+        range("--slow", self.slow, 1, 60)?;
+        range("--replication", self.replication, 10, 600)?;
+        if let Some(every) = self.every {
+            range("--every", every, 1000, 86_400)?;
+        }
+        let any_https = targets.iter().any(|target| target.scheme == Scheme::Https);
+        ensure!(any_https || (self.ca.is_none() && !self.insecure), "--ca and --insecure are for https:// targets");
+        let output = match (self.json, self.quiet) {
+            (true, _) => Output::Json,
+            (_, true) => Output::Quiet,
+            _ => Output::Text,
+        };
+        // A deadline before `--slow` would make lateness impossible to tell.
+        let limits = Limits { timeout: self.timeout, slow: self.slow.min(self.timeout), replication: self.replication };
+        Ok(Spec {
+            targets,
+            limits,
+            independent: self.independent,
+            allow_stale: self.allow_stale,
+            family: if self.ipv4 { Some(Family::V4) } else { self.ipv6.then_some(Family::V6) },
+            tls: if any_https { Some(trust::client_config(self.ca.as_deref(), self.insecure)?) } else { None },
+            trace: self.trace,
+            every: self.every,
+            count: self.count,
+            output,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn check(line: &str) -> Result<Spec, String> {
+        let words = std::iter::once("probe").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        cli.args.check().map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn defaults() {
+        let spec = check("--target udp://127.0.0.1:6969").unwrap();
+        let Limits { timeout, slow, replication } = spec.limits;
+        assert_eq!([timeout, slow, replication].map(|time| time.as_secs()), [3, 1, 5]);
+        assert_eq!((spec.output, spec.every, spec.family), (Output::Text, None, None));
+        assert!(spec.tls.is_none());
+        assert_eq!(check("--target udp://h:1 --timeout 200ms").unwrap().limits.slow, Duration::from_millis(200));
+    }
+
+    #[test]
+    fn mistakes_name_the_flag() {
+        let many = "--target udp://127.0.0.1:1 ".repeat(17);
+        for (line, flag) in [
+            ("", "--target"),
+            ("--target 127.0.0.1:1", "udp://HOST:PORT"),
+            ("--target udp://127.0.0.1", "port is missing"),
+            ("--target udp://127.0.0.1:1 --timeout 2m", "--timeout"),
+            ("--target udp://127.0.0.1:1 --slow 0s", "--slow"),
+            ("--target udp://127.0.0.1:1 --replication 1h", "--replication"),
+            ("--target udp://127.0.0.1:1 --every 1ms", "--every"),
+            ("--target udp://127.0.0.1:1 --every soon", "--every"),
+            ("--target udp://127.0.0.1:1 --count 3", "--every"),
+            ("--target udp://127.0.0.1:1 --insecure", "--insecure"),
+            ("--target https://127.0.0.1 --ca /nonexistent.pem", "/nonexistent.pem"),
+            ("--target udp://127.0.0.1:1 -4 -6", "--ipv"),
+            ("--target udp://127.0.0.1:1 --json --quiet", "--json"),
+            (&many, "16 times"),
+        ] {
+            let error = check(line).unwrap_err();
+            assert!(error.contains(flag), "{line}: {error}");
+        }
+    }
+}
