@@ -22,6 +22,13 @@ impl Now {
 pub trait Clock: Send + Sync + 'static {
     /// Reads both clocks.
     fn now(&self) -> Now;
+
+    /// What the wall clock would have shown when the uptime was zero, as precisely as it can be told now.
+    fn started(&self) -> SystemTime {
+        let now = self.now();
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(now.wall_millis);
+        wall.checked_sub(now.uptime).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
 }
 
 /// The system's clocks.
@@ -43,5 +50,10 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Now { uptime: self.start.elapsed(), wall_millis: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place where real time comes in")]
+    fn started(&self) -> SystemTime {
+        SystemTime::now().checked_sub(self.start.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }

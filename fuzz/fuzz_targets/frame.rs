@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use tidings::wire::frame::{
-    Frame, Opening, Parsed, Reply, Request, Welcome, decode, parse, write_hello, write_ping, write_pong, write_refuse,
-    write_reply, write_request, write_welcome,
+    Frame, Opening, Parsed, Reply, Request, Welcome, decode, parse, traces, write_hello, write_ping, write_pong,
+    write_refuse, write_reply, write_request, write_welcome,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -26,8 +26,9 @@ fn again(frame: Frame<'_>) {
         Frame::Hello(body) => decode::<Opening>(body).map(|opening| write_hello(&mut out, &opening, limit)),
         Frame::Welcome(body) => decode::<Welcome>(body).map(|welcome| write_welcome(&mut out, &welcome, limit)),
         Frame::Refuse(why) => Ok(write_refuse(&mut out, why, limit)),
-        Frame::Request { id, incarnation, body } => {
-            decode::<Request>(body).map(|request| write_request(&mut out, id, incarnation, &request, limit))
+        Frame::Request { id, incarnation, body, traces: list } => {
+            let list = traces(list);
+            decode::<Request>(body).map(|request| write_request(&mut out, id, incarnation, &request, &list, limit))
         }
         Frame::Reply { id, last, body } => {
             decode::<Reply>(body).map(|reply| write_reply(&mut out, id, last, &reply, limit))

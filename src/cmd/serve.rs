@@ -14,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Settings};
 use crate::node::{Addrs, Node};
 use crate::telemetry::logs::Logs;
+use crate::telemetry::trace::{TraceExport, TraceOptions};
 
 /// Serve announces until Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -41,13 +42,18 @@ impl Args {
     /// # Errors
     /// See [`Failure`].
     pub fn run(self) -> Result<(), Failure> {
-        Logs::from_env().map_err(|error| Failure::Settings(error.into()))?.install();
+        let logs = Logs::from_env().map_err(|error| Failure::Settings(error.into()))?;
         let settings = config::load(self.config.as_deref(), std::env::vars_os(), &self.set)?;
-        serve(settings)
+        let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        let options = TraceOptions::new(&settings, variable);
+        let traces = options.and_then(|options| options.map(TraceExport::start).transpose());
+        let traces = traces.map_err(|error| Failure::Settings(error.into()))?;
+        logs.install(traces.as_ref());
+        serve(settings, traces)
     }
 }
 
-fn serve(settings: Settings) -> Result<(), Failure> {
+fn serve(settings: Settings, traces: Option<TraceExport>) -> Result<(), Failure> {
     let control = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
@@ -57,10 +63,11 @@ fn serve(settings: Settings) -> Result<(), Failure> {
     control.block_on(async {
         // Before anything that a signal should stop in good order.
         let mut signals = Signals::new().context("cannot listen for signals")?;
-        for advice in settings.advice() {
+        for advice in settings.advice().iter().chain(traces.iter().flat_map(TraceExport::advice)) {
             tracing::warn!("{advice}");
         }
-        let node = Node::start(settings, Arc::new(SystemClock::start())).await.map_err(|error| {
+        let clock = Arc::new(SystemClock::start());
+        let node = Node::start_traced(settings, clock, traces.as_ref()).await.map_err(|error| {
             let settings = error.is_settings();
             let error = anyhow::Error::new(error);
             if settings { Failure::Settings(error) } else { Failure::Run(error) }
@@ -93,6 +100,9 @@ fn serve(settings: Settings) -> Result<(), Failure> {
             std::process::exit(1);
         });
         node.stop().await;
+        if let Some(traces) = traces {
+            traces.stop();
+        }
         Ok(())
     })
 }

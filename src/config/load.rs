@@ -52,6 +52,11 @@ fn assign(table: &mut Table, assignment: &Assignment) -> Result<Settings, Proble
     let Assignment { section, key, value, .. } = assignment;
     let name = format!("{section}.{key}");
     let default = default_of(section, key);
+    let value = &match value {
+        // Who writes 1 for a share means all of it.
+        Value::Integer(number) if default.is_float() => Value::Float(*number as f64),
+        other => other.clone(),
+    };
     if !value.same_type(default) {
         return Err(Problem::WrongType {
             key: name,

@@ -12,5 +12,5 @@ mod validate;
 pub use error::{Error, Origin, Problem};
 pub use load::load;
 pub use reference::default_file;
-pub use settings::{AccessList, AccessMode, Ack, Announce, Cluster, Limits, Node, Ops, Settings, Tls};
+pub use settings::{AccessList, AccessMode, Ack, Announce, Cluster, Limits, Node, Ops, Settings, Telemetry, Tls};
 pub use validate::Invalid;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use documented::{Documented, DocumentedFields};
 use toml::{Table, Value};
 
-use super::settings::{AccessList, Announce, Cluster, Limits, Node, Ops, Settings, Tls};
+use super::settings::{AccessList, Announce, Cluster, Limits, Node, Ops, Settings, Telemetry, Tls};
 
 /// A section of the settings, in the words of its doc comments.
 pub(super) struct Section {
@@ -27,7 +27,7 @@ impl Section {
 }
 
 /// Every section, in the order of [`Settings`].
-pub(super) static SECTIONS: [Section; 7] = [
+pub(super) static SECTIONS: [Section; 8] = [
     Section::of::<Node>("node"),
     Section::of::<Announce>("announce"),
     Section::of::<Tls>("tls"),
@@ -35,6 +35,7 @@ pub(super) static SECTIONS: [Section; 7] = [
     Section::of::<Limits>("limits"),
     Section::of::<AccessList>("access_list"),
     Section::of::<Cluster>("cluster"),
+    Section::of::<Telemetry>("telemetry"),
 ];
 
 /// Every key with its default value.

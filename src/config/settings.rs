@@ -29,6 +29,8 @@ pub struct Settings {
     pub access_list: AccessList,
     /// `[cluster]`
     pub cluster: Cluster,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
 }
 
 /// Who this node is and where it keeps its data.
@@ -310,4 +312,34 @@ pub enum Ack {
     Owner,
     /// When a replica has it too.
     Replica,
+}
+
+/// Traces, for a collector that speaks OTLP. The standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and
+/// the rest) take precedence over this section, wherever its keys are set.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// The URL of the collector, which takes OTLP over gRPC without TLS. Without one, nothing is traced.
+    ///
+    /// Example: `"http://127.0.0.1:4317"`
+    #[serde(with = "off")]
+    pub otlp_endpoint: Option<String>,
+    /// The share of announces that are traced from their beginning, 0.0 to 1.0.
+    pub sample_ratio: f64,
+    /// The time from which on an announce is slow, in milliseconds, 1 to 60000. Slow and failed ones are traced as far as
+    /// is known afterwards.
+    pub slow: u32,
+    /// The slow and failed announces that are traced in a second, at the most, 0 to 10000.
+    pub slow_per_second: u32,
+    /// The networks of probes whose traceparent is honoured: in the header of an HTTP announce, or in the URL data of a UDP
+    /// announce (BEP 41). Whoever is in them can have each of its announces traced.
+    ///
+    /// Example: `["192.0.2.0/24", "2001:db8::/32"]`
+    pub trusted_probes: Vec<IpNet>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, sample_ratio: 1e-4, slow: 250, slow_per_second: 10, trusted_probes: Vec::new() }
+    }
 }

@@ -43,7 +43,7 @@ impl Range {
 }
 
 /// The range of every key that is a whole number, as its doc comment states it.
-static RANGES: [Range; 24] = [
+static RANGES: [Range; 26] = [
     Range::new("node.snapshot_interval", 1, 3600, |s| s.node.snapshot_interval.into()),
     Range::new("announce.interval", 1, 28_000, |s| s.announce.interval.into()),
     Range::new("announce.min_interval", 1, 28_000, |s| s.announce.min_interval.into()),
@@ -71,6 +71,8 @@ static RANGES: [Range; 24] = [
     // Gossip remembers a node for a little longer than thrice this.
     Range::new("cluster.stable_after", 1, 300, |s| s.cluster.stable_after.into()),
     Range::new("cluster.leave_timeout", 0, 3600, |s| s.cluster.leave_timeout.into()),
+    Range::new("telemetry.slow", 1, 60_000, |s| s.telemetry.slow.into()),
+    Range::new("telemetry.slow_per_second", 0, 10_000, |s| s.telemetry.slow_per_second.into()),
 ];
 
 /// Checks a number before it is put into its key's type, which may be narrower.
@@ -89,6 +91,7 @@ impl Settings {
         self.check_announce()?;
         self.check_files()?;
         self.check_cluster()?;
+        self.check_telemetry()?;
         self.check_listeners()
     }
 
@@ -267,6 +270,31 @@ impl Settings {
             return Err(Invalid::new(
                 &["cluster.seeds"],
                 format!("cluster.seeds cannot hold {seed:?}: write a seed as host:port, such as 10.0.0.2:7071"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_telemetry(&self) -> Result<(), Invalid> {
+        let telemetry = &self.telemetry;
+        if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
+            return Err(Invalid::new(
+                &["telemetry.sample_ratio"],
+                format!(
+                    "telemetry.sample_ratio cannot be {}: set it to 0.0 (none) to 1.0 (every announce)",
+                    telemetry.sample_ratio
+                ),
+            ));
+        }
+        if let Some(endpoint) = &telemetry.otlp_endpoint
+            && !endpoint.strip_prefix("http://").is_some_and(|rest| !rest.is_empty())
+        {
+            return Err(Invalid::new(
+                &["telemetry.otlp_endpoint"],
+                format!(
+                    "telemetry.otlp_endpoint cannot be {endpoint:?}: write the collector's URL for OTLP over gRPC without \
+                     TLS, such as http://127.0.0.1:4317"
+                ),
             ));
         }
         Ok(())

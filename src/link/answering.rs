@@ -11,7 +11,8 @@ use super::connection::{End, Role};
 use super::outgoing::{Outgoing, PushError};
 use crate::cluster::NodeId;
 use crate::faults;
-use crate::wire::frame::{self, Frame, FrameError, Refusal, Reply, Request};
+use crate::telemetry::trace::TraceContext;
+use crate::wire::frame::{self, Frame, FrameError, Refusal, Reply, Request, RequestTraces};
 
 /// What the replies of one connection share.
 pub(super) struct Answering {
@@ -66,6 +67,8 @@ struct Answer {
     id: u64,
     /// Bytes of the request.
     bytes: usize,
+    /// The spans that the request was made for.
+    traces: RequestTraces,
     done: AtomicBool,
 }
 
@@ -73,7 +76,7 @@ impl ReplyTo {
     /// Queues a reply, which is the last one or a part. Nothing happens after the last one, or when the connection is
     /// gone. A peer that leaves too many bytes unread loses the connection.
     pub fn send(&self, reply: &Reply, last: bool) {
-        let Answer { connection, id, done, bytes } = &*self.0;
+        let Answer { connection, id, done, bytes, .. } = &*self.0;
         let answered = if last { done.swap(true, AcqRel) } else { done.load(Relaxed) };
         if answered {
             return;
@@ -83,6 +86,11 @@ impl ReplyTo {
             connection.unanswered_bytes.fetch_sub(*bytes, Relaxed);
         }
         connection.reply(*id, reply, last);
+    }
+
+    /// The spans that the request was made for, each with the position of its announce in the request.
+    pub fn traces(&self) -> &[(u16, TraceContext)] {
+        &self.0.traces
     }
 
     /// The version of the protocol that the peer speaks with this node.
@@ -117,7 +125,7 @@ pub(super) struct Answerer<'a> {
 }
 
 impl Answerer<'_> {
-    fn request(&self, id: u64, incarnation: u64, body: &[u8]) {
+    fn request(&self, id: u64, incarnation: u64, body: &[u8], traces: &[u8]) {
         let refuse = |refusal| self.connection.reply(id, &Reply::Refused(refusal), true);
         if incarnation != self.incarnation && !faults::NO_FENCING.load(Relaxed) {
             return refuse(Refusal::Incarnation);
@@ -134,7 +142,7 @@ impl Answerer<'_> {
         self.connection.unanswered.fetch_add(1, Relaxed);
         self.connection.unanswered_bytes.fetch_add(body.len(), Relaxed);
         let (connection, bytes) = (self.connection.clone(), body.len());
-        let answer = Answer { connection, id, bytes, done: AtomicBool::new(false) };
+        let answer = Answer { connection, id, bytes, traces: frame::traces(traces), done: AtomicBool::new(false) };
         self.service.handle(self.from, request, ReplyTo(Arc::new(answer)));
     }
 }
@@ -143,7 +151,7 @@ impl Role for Answerer<'_> {
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), End> {
         self.heard = true;
         match frame {
-            Frame::Request { id, incarnation, body } => self.request(id, incarnation, body),
+            Frame::Request { id, incarnation, body, traces } => self.request(id, incarnation, body, traces),
             Frame::Ping(id) => {
                 let pushed = self.connection.outgoing.push(|out| {
                     frame::write_pong(out, id);

@@ -18,6 +18,7 @@ use super::pending::Pending;
 use super::shared::Shared;
 use super::status::{ClassStatus, LinkState, LinkStatus};
 use super::{Completion, LinkError, PeerTarget};
+use crate::telemetry::trace::TraceContext;
 use crate::wire::frame::{self, Refusal, Reply, Request};
 
 /// A connection that lasted so long was a good one: the next attempt does not wait.
@@ -98,6 +99,18 @@ impl Link {
     /// ([`LinkError::NotConnected`]), too much waits ([`LinkError::Overloaded`]), or it is longer than a frame
     /// ([`Refusal::Malformed`]).
     pub fn send(&self, class: Class, request: &Request, deadline: Duration, completion: Box<dyn Completion>) {
+        self.send_traced(class, request, &[], deadline, completion);
+    }
+
+    /// [`send`](Self::send), for these spans.
+    pub fn send_traced(
+        &self,
+        class: Class,
+        request: &Request,
+        traces: &[(u16, TraceContext)],
+        deadline: Duration,
+        completion: Box<dyn Completion>,
+    ) {
         let channel = self.channel(class);
         let id = match channel.pending.insert(deadline, completion) {
             Ok(id) => id,
@@ -107,7 +120,8 @@ impl Link {
             }
         };
         let incarnation = self.target.incarnation;
-        let pushed = channel.outgoing.push(|out| frame::write_request(out, id, incarnation, request, channel.frame));
+        let pushed =
+            channel.outgoing.push(|out| frame::write_request(out, id, incarnation, request, traces, channel.frame));
         let error = match pushed {
             Ok(()) => return,
             Err(PushError::Closed) => LinkError::NotConnected,
@@ -126,8 +140,22 @@ impl Link {
     /// # Errors
     /// See [`LinkError`].
     pub async fn call(&self, class: Class, request: &Request, deadline: Duration) -> Result<Reply, LinkError> {
+        self.call_traced(class, request, &[], deadline).await
+    }
+
+    /// [`call`](Self::call), for these spans.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub async fn call_traced(
+        &self,
+        class: Class,
+        request: &Request,
+        traces: &[(u16, TraceContext)],
+        deadline: Duration,
+    ) -> Result<Reply, LinkError> {
         let (sender, receiver) = oneshot::channel();
-        self.send(class, request, deadline, Box::new(Call(Some(sender))));
+        self.send_traced(class, request, traces, deadline, Box::new(Call(Some(sender))));
         receiver.await.unwrap_or(Err(LinkError::Broken))
     }
 

@@ -88,3 +88,19 @@ pub enum LinkError {
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
+
+impl LinkError {
+    /// In a word, for traces.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotConnected => "not_connected",
+            Self::Overloaded => "too_much_waits",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::Refused(Refusal::Incarnation) => "incarnation",
+            Self::Refused(Refusal::NotHeld) => "not_held",
+            Self::Refused(Refusal::Overloaded) => "overloaded",
+            Self::Refused(Refusal::Malformed) => "malformed",
+        }
+    }
+}

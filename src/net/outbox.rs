@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::kernel::{Endpoint, Sender};
+use crate::telemetry::trace::{OpenTrace, names::span};
 
 /// Datagrams of one `sendmmsg`.
 const BATCH: usize = 64;
@@ -31,6 +32,9 @@ struct Queue {
     /// The replies' bytes, one after the other.
     bytes: Vec<u8>,
     replies: Vec<Reply>,
+    /// Of the replies, those that are traced: most often none.
+    #[expect(clippy::vec_box, reason = "it came in a box, and is far larger than a reply")]
+    traced: Vec<Box<OpenTrace>>,
     sender: Sender,
     /// Somebody on this thread will call [`Outbox::flush`] soon.
     flush_due: bool,
@@ -55,6 +59,7 @@ impl Outbox {
             sockets,
             bytes: Vec::new(),
             replies: Vec::with_capacity(WAITING),
+            traced: Vec::new(),
             sender: Sender::new(BATCH),
             flush_due: false,
         };
@@ -103,6 +108,11 @@ impl Writer<'_> {
         }
     }
 
+    /// Says that the last reply is traced. Its trace ends when the reply is sent.
+    pub fn traced(&mut self, trace: Box<OpenTrace>) {
+        self.queue.traced.push(trace);
+    }
+
     /// Promises that the caller will flush this outbox soon, after the owners have had their turn.
     pub fn promise_flush(&mut self) {
         self.queue.flush_due = true;
@@ -110,7 +120,8 @@ impl Writer<'_> {
 
     /// Ends the writing. When nobody has promised to flush, the thread's flusher is woken.
     pub fn finish(self) {
-        if !self.queue.flush_due && !self.queue.replies.is_empty() {
+        let empty = self.queue.replies.is_empty() && self.queue.traced.is_empty();
+        if !self.queue.flush_due && !empty {
             self.outbox.flush.notify_one();
         }
     }
@@ -149,6 +160,7 @@ impl Queue {
         }
         self.replies.clear();
         self.bytes.clear();
+        self.traced.drain(..).for_each(|trace| trace.finish_with(span::REPLY));
         outbox.sent.fetch_add(sent as u64, Relaxed);
         outbox.dropped.fetch_add(dropped, Relaxed);
     }

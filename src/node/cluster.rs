@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::Instrument;
 
 use super::StartError;
 use crate::clock::Clock;
@@ -27,6 +28,7 @@ use crate::partition::{
     Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, Owners, Routes, SharedRoutes, SharedStatus,
 };
 use crate::router;
+use crate::telemetry::trace::names;
 use crate::wire::frame::Hello;
 
 /// The time between two rounds of gossip.
@@ -278,6 +280,7 @@ impl Cluster {
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
         let Parts { identity, routes, owners, router, keys, security, net, hearing, sealed, clock } = parts;
         let cluster = &settings.cluster;
+        let traces = router.cluster().map(|cluster| cluster.traces.clone()).unwrap_or_default();
         let service = Arc::new(router::ClusterService::new(router));
         let config = LinkConfig { hello: identity.hello(&cluster.name), security, limits: LinkLimits::default() };
         let addr = identity.link;
@@ -299,6 +302,7 @@ impl Cluster {
             owners,
             gossip: heard.gossip,
             clock,
+            traces,
             status: status.clone(),
         };
         let (keeper, handle) = Keeper::spawn(None, Keeper, arguments).await?;
@@ -359,7 +363,9 @@ impl Cluster {
     /// Hands all partitions over to others. Returns when they have them, or when `cluster.leave_timeout` is over.
     pub async fn leave(&self) {
         let (done, left) = oneshot::channel();
-        if self.keeper.cast(KeeperMessage::Leave(done)).is_ok() && timeout(self.leave_timeout, left).await.is_err() {
+        let span = tracing::info_span!(target: names::TARGET, names::span::LEAVE);
+        let left = timeout(self.leave_timeout, left).instrument(span);
+        if self.keeper.cast(KeeperMessage::Leave(done)).is_ok() && left.await.is_err() {
             tracing::warn!("not all partitions could be handed over in time (cluster.leave_timeout)");
         }
     }

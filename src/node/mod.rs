@@ -33,6 +33,7 @@ use crate::partition::{
 };
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
+use crate::telemetry::trace::{TraceExport, Traces};
 use crate::wire::answered_by::AnsweredBy;
 use sockets::Sockets;
 use threads::Threads;
@@ -121,6 +122,18 @@ impl Node {
     /// # Errors
     /// See [`StartError`]. Whatever had been started stops again.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        Self::start_traced(settings, clock, None).await
+    }
+
+    /// The same for a node whose traces go to an export.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Whatever had been started stops again.
+    pub async fn start_traced(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        export: Option<&TraceExport>,
+    ) -> Result<Self, StartError> {
         let access_list = Arc::new(ArcSwap::from_pointee(AccessList::load(&settings.access_list)?));
         let data_dir = settings.node.data_dir.as_deref().map(DataDir::open).transpose()?;
         let keys = Keys::load(&settings, &*clock)?;
@@ -135,6 +148,8 @@ impl Node {
         let mut addrs = sockets.addrs.clone();
         addrs.ops = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
+        let traces = export
+            .map_or_else(Traces::off, |export| Traces::new(export, clock.clone(), &secret.placement, rand::random));
         let hash = KeyedHash::new(&secret.placement);
         let limits = &settings.limits;
         let quota = Arc::new(Quota::new(limits.swarms, limits.peers, limits.peers_per_swarm as usize));
@@ -151,10 +166,11 @@ impl Node {
             clock: clock.clone(),
             tick: TICK,
             replication: replication.clone(),
+            traces: traces.clone(),
         });
         let owners = Arc::new(Owners::new(hash, settings.cluster.partitions));
         let incarnation = identity.as_ref().map_or(0, |identity| identity.me.incarnation);
-        let by = routes.as_ref().map(|routes| route_by(&settings, incarnation, routes, &clock));
+        let by = routes.as_ref().map(|routes| route_by(&settings, incarnation, routes, &clock, &traces));
         let router = Router::new(owners.clone(), by);
         let udp = Arc::new(UdpContext {
             router: router.clone(),
@@ -166,6 +182,7 @@ impl Node {
             reply_bytes: limits.udp_reply_bytes,
             answered_by: AnsweredBy { node: settings.node.id.clone(), region: settings.node.region.clone() },
             clock: clock.clone(),
+            traces: traces.clone(),
             metrics: Default::default(),
         });
 
@@ -183,6 +200,7 @@ impl Node {
                 Box::new(move |family| router.scrape_all(family)) as Box<FullScrape>
             }),
             random: rand::random,
+            traces: traces.clone(),
             metrics: Arc::default(),
         });
 
@@ -354,6 +372,7 @@ fn route_by(
     incarnation: u64,
     routes: &SharedRoutes,
     clock: &Arc<dyn Clock>,
+    traces: &Traces,
 ) -> Arc<router::Cluster> {
     let ttl = Duration::from_secs(settings.announce.peer_ttl.into());
     Arc::new(router::Cluster {
@@ -363,6 +382,7 @@ fn route_by(
         stale: router::StaleCache::new(settings.limits.stale_swarms, ttl),
         interval: settings.announce.interval,
         clock: clock.clone(),
+        traces: traces.clone(),
         metrics: Default::default(),
     })
 }

@@ -29,6 +29,11 @@ pub(super) fn gather(context: &Context) -> Exposition {
     if let Some(cluster) = &context.cluster {
         cluster_metrics::gather(&mut out, context, cluster);
     }
+    if let Some(counts) = context.udp.traces.counts() {
+        let outcomes = [("exported", &counts.exported), ("queue_full", &counts.queue_full), ("failed", &counts.failed)];
+        let spans = outcomes.map(|(outcome, count)| ([outcome], count.load(Relaxed) as f64));
+        out.by_label(&metric::TRACE_SPANS, spans);
+    }
     // Where `/proc` is hidden, the rest is still worth having.
     if let Ok(stats) = ProcessStats::read() {
         process(&mut out, &stats);

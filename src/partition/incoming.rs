@@ -10,17 +10,19 @@ use super::merge::{self, AnyRecord};
 use super::owner::{Message, Partitions};
 use super::pieces::{self, Pieces};
 use super::pull::{self, Chunk};
-use super::replication::Change;
+use super::replication::{Cause, Change};
 use crate::swarm::InfoHash;
+use crate::telemetry::trace::{Steps, names::span};
 use crate::wire::frame::Refusal;
 
 /// Merges deltas of another node, and calls `done` once all are merged, or not all could be. Those that come from another
-/// region (`forward`) are passed on within this one if they are news.
+/// region (`forward`) are passed on within this one if they are news. `steps` are those of their trace.
 pub fn merge_deltas(
     owners: &Owners,
     forward: bool,
     waited: u32,
     bytes: &[u8],
+    steps: Option<&Steps>,
     done: impl FnOnce(Result<(), Refusal>) + Send + 'static,
 ) {
     if pieces::check(bytes).is_err() {
@@ -40,16 +42,23 @@ pub fn merge_deltas(
     }
     let left = Arc::new(Mutex::new(Left { parts: count, refused: false, done: Some(done) }));
     for (handle, list) in handles.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
-        let (pieces, part, hash) = (list.into_bytes(), left.clone(), owners.hasher());
+        let (pieces, part, hash, steps) = (list.into_bytes(), left.clone(), owners.hasher(), steps.cloned());
         let merge = Message::Visit(Box::new(move |partitions, now| {
             let mut news = Vec::new();
+            let mut steps = steps;
+            steps.iter_mut().for_each(|steps| _ = steps.restart());
             let merged = merge::merge_deltas(&pieces, waited, partitions, now, |info_hash, record| {
                 if forward {
                     news.push((*info_hash, record));
                 }
             });
+            let context = steps.map(|mut steps| steps.step(span::MERGE));
             for (info_hash, record) in news {
-                pass_on(partitions, hash.info_hash(&info_hash), info_hash, record);
+                let hash = hash.info_hash(&info_hash);
+                pass_on(partitions, hash, info_hash, record);
+                if let Some(context) = context {
+                    partitions.changes.causes.push(Cause { hash, context, forwarded: true });
+                }
             }
             Left::ended(&part, merged.is_ok());
         }));

@@ -17,12 +17,13 @@ pub mod snapshot;
 mod supervisor;
 #[cfg(test)]
 mod testing;
+pub mod traced;
 
 pub use handle::{Overloaded, OwnerHandle, Owners};
 pub use keeper::{
     Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, KeeperStatus, MemberStatus, SharedStatus, Transfer,
 };
-pub use owner::{Common, Message, Partitions, Routed, Status, UdpAnnounce, jittered};
+pub use owner::{Common, Message, Partitions, Routed, RoutedAnnounce, Status, UdpAnnounce, jittered};
 pub use parked::Parts;
 pub use replication::{DeltaQueue, QueueStatus, Replication};
 pub use routes::{Hop, Peer, Routes, SharedRoutes};

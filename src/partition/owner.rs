@@ -1,5 +1,7 @@
 //! The owner: an actor that holds some partitions of the node and answers for them.
 
+mod traced;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use crate::swarm::{
     AddressFamily, Announce, AnnounceReply, ClockAhead, Counts, Family, Hlc, HlcTime, InfoHash, KeyedHash, PeerList,
     Quota, Second, Store, Totals, V4, V6,
 };
+use crate::telemetry::trace::{FlightRecord, OpenTrace, Steps, Traces, names::key};
 use crate::wire::frame::Reply;
 use crate::wire::routed;
 use crate::wire::udp::{self, TransactionId};
@@ -29,7 +32,6 @@ const SWEEP: Duration = Duration::from_secs(60);
 const SWEEP_MIN: usize = 64;
 
 /// One announce that came by UDP, and how to answer it.
-#[derive(Clone, Copy)]
 pub struct UdpAnnounce {
     /// The keyed hash of the info hash.
     pub hash: u64,
@@ -43,12 +45,26 @@ pub struct UdpAnnounce {
     pub to: Endpoint,
     /// It has been answered already and is only to be kept.
     pub answered: bool,
+    /// Its trace, if it has one.
+    pub trace: Option<Box<OpenTrace>>,
+}
+
+/// One announce that another node's frontend took in.
+pub struct RoutedAnnounce {
+    /// Its position in the request.
+    pub index: u16,
+    /// The keyed hash of the info hash.
+    pub hash: u64,
+    /// What was announced.
+    pub announce: Announce,
+    /// Its trace on this node, if it has one.
+    pub trace: Option<Box<OpenTrace>>,
 }
 
 /// Announces that another node's frontends took in.
 pub struct Routed {
-    /// Each with its position in the request and the keyed hash of its info hash.
-    pub announces: Vec<(u16, u64, Announce)>,
+    /// The announces.
+    pub announces: Vec<RoutedAnnounce>,
     /// Where the replies go.
     pub parts: Arc<Parts>,
     /// The uptime until which they are worth an answer. Whoever sent them asks another node then, and applied later they
@@ -58,12 +74,12 @@ pub struct Routed {
 
 /// What an owner is asked.
 pub enum Message {
-    /// Announces whose replies go through the outbox of the owner's thread.
-    Udp(Vec<UdpAnnounce>),
+    /// Announces whose replies go through the outbox of the owner's thread, and the times of their batch.
+    Udp(Vec<UdpAnnounce>, FlightRecord),
     /// Announces whose replies go back to another node.
     Routed(Routed),
-    /// One announce, with the keyed hash of its info hash.
-    Announce(u64, Announce, oneshot::Sender<AnnounceReply>),
+    /// One announce, with the keyed hash of its info hash, and what its trace is to tell of it.
+    Announce(u64, Announce, oneshot::Sender<AnnounceReply>, Option<Box<Steps>>),
     /// The counts of some swarms, given with the keyed hashes of their info hashes.
     Scrape(Family, Vec<(u64, InfoHash)>, oneshot::Sender<Vec<Counts>>),
     /// Time has passed: sweep.
@@ -104,6 +120,8 @@ pub struct Common {
     pub tick: Duration,
     /// Takes what replicas have to be told; `None` for a node that is never part of a cluster.
     pub replication: Option<Arc<Replication>>,
+    /// Traces of announces.
+    pub traces: Traces,
 }
 
 /// What others may know of an owner without asking it.
@@ -164,12 +182,13 @@ impl Actor for Owner {
         let weight = message.weight();
         let now = state.common.clock.now();
         match message {
-            Message::Udp(announces) => state.answer(&announces, now),
+            Message::Udp(mut announces, record) => state.answer(&mut announces, record, now),
             Message::Routed(routed) => state.answer_routed(routed, now),
-            Message::Announce(hash, announce, reply) => {
+            Message::Announce(hash, announce, reply, mut steps) => {
                 let mut compact = Vec::new();
                 let random = state.random.next_u64();
-                let done = state.announce(hash, &announce, now, random, &mut compact, |_, _| {});
+                let steps = steps.as_deref_mut();
+                let done = state.announce_traced(steps, hash, &announce, now, random, &mut compact, |_, _| {});
                 let peers = PeerList { family: announce.peer.family(), compact };
                 let answer = AnnounceReply { counts: done.counts, peers, stale: false };
                 match state.waits_for(hash, done.changed) {
@@ -197,7 +216,7 @@ impl Message {
     /// Requests in it.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Udp(announces) => announces.len(),
+            Self::Udp(announces, _) => announces.len(),
             Self::Routed(routed) => routed.announces.len(),
             _ => 1,
         }
@@ -240,65 +259,95 @@ struct Done {
 }
 
 impl State {
-    fn answer(&mut self, announces: &[UdpAnnounce], now: Now) {
+    fn answer(&mut self, announces: &mut [UdpAnnounce], record: FlightRecord, now: Now) {
         self.touch(announces.iter().map(|request| (request.hash, &request.announce)));
         let randoms = std::mem::take(&mut self.randoms);
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
         let mut waiting = Waiting::default();
         let waits = self.common.replication.as_ref().is_some_and(|replication| replication.waits());
-        for (request, random) in announces.iter().zip(&randoms) {
-            if !waits && !request.answered {
+        for (request, random) in announces.iter_mut().zip(&randoms) {
+            if !waits && !request.answered && request.trace.is_none() {
                 writer.reply(request.socket, &request.to, |out| {
-                    self.answer_one(request, now, *random, out);
+                    self.answer_one(request, None, now, *random, out);
                 });
                 continue;
             }
+            let mut trace = request.trace.take();
             let mut out = Vec::new();
-            let done = self.answer_one(request, now, *random, &mut out);
+            let done = self.answer_one(request, trace.as_deref_mut().map(OpenTrace::steps), now, *random, &mut out);
             if request.answered {
                 continue;
             }
+            if let Some(trace) = &mut trace {
+                let bytes = out.len().saturating_sub(udp::ANNOUNCE_REPLY_HEAD);
+                trace.answers(bytes / request.announce.peer.family().stride(), "local");
+                // It needs no other spans afterwards.
+                request.answered = true;
+            }
             match self.waits_for(request.hash, done.changed) {
-                None => writer.reply(request.socket, &request.to, |to| to.extend_from_slice(&out)),
-                Some(replica) => waiting.udp(replica, &outbox, request.socket, request.to, &out),
+                None => {
+                    writer.reply(request.socket, &request.to, |to| to.extend_from_slice(&out));
+                    trace.into_iter().for_each(|trace| writer.traced(trace));
+                }
+                Some(replica) => {
+                    let late = || self.late(request, record);
+                    waiting.udp(replica, &outbox, (request.socket, request.to), &out, trace, late);
+                    request.answered = true;
+                }
             }
         }
         writer.finish();
         self.randoms = randoms;
+        self.tell_slow(announces, record, now);
         if !waiting.is_empty() {
             self.flush(now, waiting);
         }
     }
 
-    fn answer_one(&mut self, request: &UdpAnnounce, now: Now, random: u64, out: &mut Vec<u8>) -> Done {
+    fn answer_one(
+        &mut self,
+        request: &UdpAnnounce,
+        steps: Option<&mut Steps>,
+        now: Now,
+        random: u64,
+        out: &mut Vec<u8>,
+    ) -> Done {
         let interval = jittered(self.common.interval, self.random.next_u32());
-        self.announce(request.hash, &request.announce, now, random, out, |counts, out| {
+        self.announce_traced(steps, request.hash, &request.announce, now, random, out, |counts, out| {
             udp::write_announce(out, request.transaction_id, interval, &counts);
         })
     }
 
-    fn answer_routed(&mut self, Routed { announces, parts, until }: Routed, now: Now) {
+    fn answer_routed(&mut self, Routed { mut announces, parts, until }: Routed, now: Now) {
         if now.uptime > until {
+            announces.iter_mut().filter_map(|it| it.trace.as_mut()).for_each(|trace| trace.fail("late"));
             return parts.send(&Reply::Announces(Vec::new().into()));
         }
-        self.touch(announces.iter().map(|(_, hash, announce)| (*hash, announce)));
+        self.touch(announces.iter().map(|it| (it.hash, &it.announce)));
         let randoms = std::mem::take(&mut self.randoms);
         let (mut answers, mut peers) = (Vec::with_capacity(announces.len() * 256), Vec::new());
         let mut waiting = Waiting::default();
-        for ((index, hash, announce), random) in announces.iter().zip(&randoms) {
+        for (RoutedAnnounce { index, hash, announce, trace }, random) in announces.iter_mut().zip(&randoms) {
             let start = answers.len();
             peers.clear();
-            let done = self.announce(*hash, announce, now, *random, &mut peers, |_, _| {});
+            let steps = trace.as_deref_mut().map(OpenTrace::steps);
+            let done = self.announce_traced(steps, *hash, announce, now, *random, &mut peers, |_, _| {});
             routed::push_reply(&mut answers, *index, &done.counts, |out| out.extend_from_slice(&peers));
+            if let Some(trace) = trace {
+                trace.root().set(key::PEERS, (peers.len() / announce.peer.family().stride()) as i64);
+            }
             if let Some(replica) = self.waits_for(*hash, done.changed) {
-                waiting.routed(replica, &parts, &answers[start..]);
+                waiting.routed(replica, &parts, &answers[start..], trace.take());
                 answers.truncate(start);
             }
         }
         self.randoms = randoms;
         parts.reserve(waiting.len());
+        // Before the other node can have the reply.
+        let end = self.common.traces.now();
         parts.send(&Reply::Announces(answers.into()));
+        announces.iter_mut().filter_map(|it| it.trace.take()).for_each(|trace| trace.finish_at(end));
         if !waiting.is_empty() {
             self.flush(now, waiting);
         }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::traced::Late;
 use crate::link::ReplyTo;
 use crate::net::Endpoint;
 use crate::net::outbox::Outbox;
 use crate::swarm::AnnounceReply;
+use crate::telemetry::trace::{OpenTrace, names::span};
 use crate::wire::frame::Reply;
 
 /// The reply to a request of another node, of which several owners make a part each.
@@ -39,6 +41,9 @@ impl Parts {
     }
 }
 
+/// Traces of replies: most often none.
+type Traced = Vec<Box<OpenTrace>>;
+
 /// A reply that is ready but may not go yet.
 pub enum Parked {
     /// Replies by UDP.
@@ -49,9 +54,13 @@ pub enum Parked {
         bytes: Vec<u8>,
         /// The socket and the receiver of each, and where it ends.
         replies: Vec<(u8, Endpoint, usize)>,
+        /// The traces of some.
+        traced: Traced,
+        /// Speaks for those that have none, if anything is traced.
+        late: Option<Box<Late>>,
     },
-    /// Replies to another node.
-    Routed(Arc<Parts>, Vec<u8>),
+    /// Replies to another node, and the traces of some.
+    Routed(Arc<Parts>, Vec<u8>, Traced),
     /// The reply to an HTTP request.
     Http(oneshot::Sender<AnnounceReply>, AnnounceReply),
 }
@@ -60,16 +69,24 @@ impl Parked {
     /// Lets it go.
     pub fn release(self) {
         match self {
-            Self::Udp { outbox, bytes, replies } => {
+            Self::Udp { outbox, bytes, replies, traced, late } => {
                 let mut writer = outbox.writer();
                 let mut start = 0;
                 for (socket, to, end) in replies {
                     writer.reply(socket, &to, |out| out.extend_from_slice(&bytes[start..end]));
                     start = end;
                 }
+                for mut trace in traced {
+                    trace.steps().step(span::ACKNOWLEDGE);
+                    writer.traced(trace);
+                }
                 writer.finish();
+                late.iter().for_each(|late| late.told());
             }
-            Self::Routed(parts, bytes) => parts.send(&Reply::Announces(bytes.into())),
+            Self::Routed(parts, bytes, traced) => {
+                traced.into_iter().for_each(|trace| trace.finish_with(span::ACKNOWLEDGE));
+                parts.send(&Reply::Announces(bytes.into()));
+            }
             // The asker may have gone.
             Self::Http(asker, reply) => drop(asker.send(reply)),
         }
@@ -94,23 +111,35 @@ impl Waiting {
     }
 
     /// Adds a reply by UDP.
-    pub fn udp(&mut self, replica: u16, outbox: &Arc<Outbox>, socket: u8, to: Endpoint, reply: &[u8]) {
+    pub fn udp(
+        &mut self,
+        replica: u16,
+        outbox: &Arc<Outbox>,
+        (socket, to): (u8, Endpoint),
+        reply: &[u8],
+        trace: Option<Box<OpenTrace>>,
+        late: impl FnOnce() -> Option<Box<Late>>,
+    ) {
         let parked = self.by_replica.entry(replica).or_insert_with(|| Parked::Udp {
             outbox: outbox.clone(),
             bytes: Vec::new(),
             replies: Vec::new(),
+            traced: Vec::new(),
+            late: late(),
         });
-        if let Parked::Udp { bytes, replies, .. } = parked {
+        if let Parked::Udp { bytes, replies, traced, .. } = parked {
             bytes.extend_from_slice(reply);
             replies.push((socket, to, bytes.len()));
+            traced.extend(trace);
         }
     }
 
     /// Adds a reply to another node.
-    pub fn routed(&mut self, replica: u16, parts: &Arc<Parts>, reply: &[u8]) {
-        let parked = self.by_replica.entry(replica).or_insert_with(|| Parked::Routed(parts.clone(), Vec::new()));
-        if let Parked::Routed(_, bytes) = parked {
+    pub fn routed(&mut self, replica: u16, parts: &Arc<Parts>, reply: &[u8], trace: Option<Box<OpenTrace>>) {
+        let new = || Parked::Routed(parts.clone(), Vec::new(), Vec::new());
+        if let Parked::Routed(_, bytes, traced) = self.by_replica.entry(replica).or_insert_with(new) {
             bytes.extend_from_slice(reply);
+            traced.extend(trace);
         }
     }
 

@@ -12,11 +12,15 @@
 use std::marker::PhantomData;
 
 use crate::swarm::{AddressFamily, Family, InfoHash, Record, Second, Stamp};
+use crate::telemetry::trace::TraceContext;
 
 /// Bytes before the records of a piece.
 const HEAD: usize = 29;
 /// Where in it the count is.
 const COUNT: usize = 25;
+
+/// Spans that pieces remember, at the most: as many as fit into a request between nodes many times over.
+const MAX_CAUSES: usize = 64;
 
 /// Bytes that are no pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +35,8 @@ pub struct Pieces {
     pub records: usize,
     /// How many pieces there are.
     pub pieces: usize,
+    /// Spans of what has made some of the records change, at most [`MAX_CAUSES`].
+    pub causes: Vec<TraceContext>,
     /// Where the piece begins that [`Pieces::push_one`] may go on with.
     open: Option<usize>,
 }
@@ -39,6 +45,13 @@ impl Pieces {
     /// No pieces, to be appended to some bytes that come before them.
     pub fn after(head: Vec<u8>) -> Self {
         Self { bytes: head, ..Self::default() }
+    }
+
+    /// Notes a span that has made one of the records change.
+    pub fn caused_by(&mut self, span: TraceContext) {
+        if self.causes.len() < MAX_CAUSES && !self.causes.contains(&span) {
+            self.causes.push(span);
+        }
     }
 
     /// Appends some records of a swarm, as old as they are at `now`.

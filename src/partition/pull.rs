@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use futures_util::future::join;
+use tracing::{Instrument, Span, field};
 
 use super::Partitions;
 use super::digest::{Digest, Window};
@@ -17,6 +18,7 @@ use super::pieces::Pieces;
 use crate::clock::Now;
 use crate::faults;
 use crate::swarm::{AddressFamily, Record, Second};
+use crate::telemetry::trace::names;
 use crate::wire::frame::Refusal;
 
 /// Records of a chunk, swarms that have none counted as one: at most 256 KiB.
@@ -92,6 +94,18 @@ pub enum PullError {
     /// An owner of this node does not answer in time.
     #[error("an owner of this node is overloaded")]
     Overloaded,
+}
+
+impl PullError {
+    /// In a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::Malformed => "malformed",
+            Self::Overloaded => "overloaded",
+        }
+    }
 }
 
 /// The copy that is pulled from, on another node. Every call has a deadline.
@@ -207,7 +221,22 @@ pub async fn pull(
         }
         pulled.rounds += 1;
         let before = pulled.taken;
-        let all = fetch(source, target, partition, open, options.pause, &mut pulled).await?;
+        let span = if options.handoff {
+            Span::none()
+        } else {
+            let buckets = open.count_ones();
+            tracing::info_span!(
+                target: names::TARGET,
+                names::span::REPAIR,
+                partition,
+                buckets,
+                records = field::Empty,
+                "error.type" = field::Empty,
+            )
+        };
+        let fetched = fetch(source, target, partition, open, options.pause, &mut pulled).instrument(span.clone()).await;
+        span.record("records", pulled.taken.kept - before.kept);
+        let all = fetched.inspect_err(|error| _ = span.record("error.type", error.kind()))?;
         // Whatever differs then is ours. A joiner whose last announces had not left when it died must not wait for the
         // others to hear of them.
         let nothing_new = pulled.taken.changed == before.changed && pulled.taken.refused == before.refused;

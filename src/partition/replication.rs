@@ -15,6 +15,7 @@ use crate::clock::Now;
 use crate::cluster::NodeId;
 use crate::config::Ack;
 use crate::swarm::{AddressFamily, InfoHash, Record, Second, V4, V6};
+use crate::telemetry::trace::TraceContext;
 
 /// Ticks of an owner between two batches to other regions: with ticks of 20 ms, 100 ms.
 const ABROAD_TICKS: u32 = 5;
@@ -34,6 +35,17 @@ pub struct Change<F: AddressFamily> {
     pub forwarded: bool,
 }
 
+/// A span that has made a record change.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause {
+    /// The keyed hash of the record's info hash.
+    pub hash: u64,
+    /// The span.
+    pub context: TraceContext,
+    /// The record came from another region.
+    pub forwarded: bool,
+}
+
 /// What an owner has yet to hand over.
 #[derive(Debug, Default)]
 pub struct Changes {
@@ -41,6 +53,8 @@ pub struct Changes {
     pub v4: Vec<Change<V4>>,
     /// IPv6.
     pub v6: Vec<Change<V6>>,
+    /// Of those that are traced: most often none.
+    pub causes: Vec<Cause>,
 }
 
 /// What an owner gathers for other regions.
@@ -89,6 +103,7 @@ impl Replication {
         if routes.table.is_alone() {
             changes.v4.clear();
             changes.v6.clear();
+            changes.causes.clear();
             abroad.pieces.clear();
             return waiting.release();
         }
@@ -96,6 +111,7 @@ impl Replication {
         let second = Second::new(now.uptime.as_secs());
         self.sort(&routes, &mut changes.v4, &mut out, abroad, second);
         self.sort(&routes, &mut changes.v6, &mut out, abroad, second);
+        self.sort_causes(&routes, &mut changes.causes, &mut out, abroad);
         for (node, pieces) in out.into_iter().enumerate() {
             let (Some(pieces), Some(peer)) = (pieces, routes.peer(node as u16)) else { continue };
             self.records.fetch_add(pieces.records as u64, Relaxed);
@@ -119,6 +135,25 @@ impl Replication {
             let Some(peer) = at.and_then(|at| routes.peer(at as u16)) else { continue };
             self.records_abroad.fetch_add(pieces.records as u64, Relaxed);
             peer.queue.push(pieces, true, now.uptime, None);
+        }
+    }
+
+    fn sort_causes(
+        &self,
+        routes: &super::routes::Routes,
+        causes: &mut Vec<Cause>,
+        out: &mut [Option<Pieces>],
+        abroad: &mut Abroad,
+    ) {
+        for Cause { hash, context, forwarded } in causes.drain(..) {
+            let partition = hash as u16 & (self.partitions - 1);
+            for &node in routes.table.replicas(partition) {
+                out[usize::from(node)].iter_mut().for_each(|pieces| pieces.caused_by(context));
+            }
+            for &node in routes.table.abroad(partition).iter().filter(|_| !forwarded) {
+                let id = &routes.table.nodes()[usize::from(node)].id;
+                abroad.pieces.get_mut(id).into_iter().for_each(|pieces| pieces.caused_by(context));
+            }
         }
     }
 

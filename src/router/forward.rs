@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{Cluster, Router, STALE_INTERVALS};
+use super::{Cluster, NO_HOLDER, Router, STALE_INTERVALS};
 use crate::link::{Class, Completion, LinkError};
 use crate::net::outbox::Outbox;
-use crate::partition::{Hop, Routes, UdpAnnounce, jittered};
+use crate::partition::{Hop, Routes, UdpAnnounce, jittered, traced};
+use crate::telemetry::trace::{FlightRecord, Transport, Why, names::key, names::span};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::{routed, udp};
 
@@ -18,10 +19,17 @@ const FORGOTTEN: u32 = 4;
 
 impl Router {
     /// Sends announces to the node at this position of the table; those for the position after the last go to nobody.
-    pub(super) fn forward(&self, node: usize, announces: Vec<UdpAnnounce>, routes: &Routes, outbox: &Arc<Outbox>) {
+    pub(super) fn forward(
+        &self,
+        node: usize,
+        announces: Vec<UdpAnnounce>,
+        routes: &Routes,
+        outbox: &Arc<Outbox>,
+        record: FlightRecord,
+    ) {
         let Some(cluster) = &self.cluster else { return };
         let began = cluster.clock.now().uptime;
-        let flight = Flight::new(self, cluster, announces, outbox, began);
+        let flight = Flight::new(self, cluster, announces, outbox, began, record);
         match u16::try_from(node).ok().filter(|node| usize::from(*node) < routes.table.nodes().len()) {
             Some(node) => flight.send(routes, node),
             None => flight.last_resort(),
@@ -38,6 +46,8 @@ struct Flight {
     outbox: Arc<Outbox>,
     /// When the clients' requests came in.
     began: Duration,
+    /// The times of their batch.
+    record: FlightRecord,
     /// Nodes that were asked.
     tried: Vec<u16>,
 }
@@ -49,10 +59,11 @@ impl Flight {
         announces: Vec<UdpAnnounce>,
         outbox: &Arc<Outbox>,
         began: Duration,
+        record: FlightRecord,
     ) -> Self {
         let announces = announces.into_iter().map(Some).collect();
         let (router, cluster, outbox) = (router.clone(), cluster.clone(), outbox.clone());
-        Self { router, cluster, announces, outbox, began, tried: Vec::new() }
+        Self { router, cluster, announces, outbox, began, record, tried: Vec::new() }
     }
 
     fn send(mut self, routes: &Routes, node: u16) {
@@ -62,14 +73,19 @@ impl Flight {
         self.cluster.count_forwarded(node, self.announces.len(), !self.tried.is_empty());
         self.tried.push(node);
         let mut packed = routed::begin(self.cluster.sent(), self.announces.len());
-        for request in self.announces.iter().flatten() {
+        let mut spans = Vec::new();
+        for (index, request) in self.announces.iter_mut().flatten().enumerate() {
             routed::push_announce(&mut packed, &request.announce);
+            if let Some(trace) = &mut request.trace {
+                spans.push((index as u16, trace.call(span::CALL_ANNOUNCES, peer.link.target().id.to_string())));
+            }
         }
-        peer.link.send(Class::Request, &Request::Announces(packed.into()), deadline, Box::new(self));
+        let request = Request::Announces(packed.into());
+        peer.link.send_traced(Class::Request, &request, &spans, deadline, Box::new(self));
     }
 
-    /// Sends what has no answer to those who hold it next.
-    fn next(&mut self) {
+    /// Sends what has no answer to those who hold it next. `error` is why it has none.
+    fn next(&mut self, error: &'static str) {
         let left: Vec<UdpAnnounce> = self.announces.drain(..).flatten().collect();
         if left.is_empty() {
             return;
@@ -77,7 +93,8 @@ impl Flight {
         let routes = self.cluster.routes.load();
         let mut by_node: BTreeMap<Option<u16>, Vec<UdpAnnounce>> = BTreeMap::new();
         let mut here = Vec::new();
-        for request in left {
+        for mut request in left {
+            request.trace.iter_mut().for_each(|trace| trace.called(Some(error)));
             match routes.next(self.router.owners.partition(request.hash), &self.tried) {
                 Hop::Here => here.push(request),
                 Hop::Node(node, _) => by_node.entry(Some(node)).or_default().push(request),
@@ -86,7 +103,7 @@ impl Flight {
         }
         self.to_owners(here);
         for (node, announces) in by_node {
-            let mut flight = Self::new(&self.router, &self.cluster, announces, &self.outbox, self.began);
+            let mut flight = Self::new(&self.router, &self.cluster, announces, &self.outbox, self.began, self.record);
             flight.tried.clone_from(&self.tried);
             match node {
                 Some(node) => flight.send(&routes, node),
@@ -105,9 +122,11 @@ impl Flight {
             return;
         }
         let interval = self.cluster.interval.saturating_mul(STALE_INTERVALS);
+        let left: Vec<UdpAnnounce> = self.announces.drain(..).flatten().collect();
         let mut writer = self.outbox.writer();
-        for mut request in self.announces.drain(..).flatten() {
+        for mut request in left {
             self.cluster.metrics.last_resort.fetch_add(1, Relaxed);
+            self.tell(&mut request, Why::Failed(NO_HOLDER), now);
             let announce = &request.announce;
             let stale = self.cluster.stale.get(request.hash, announce.peer.family(), announce.num_want, now);
             if let Some((counts, peers)) = stale {
@@ -116,6 +135,11 @@ impl Flight {
                     out.extend_from_slice(&peers);
                 });
                 request.answered = true;
+                if let Some(mut trace) = request.trace.take() {
+                    trace.root().set(key::STALE, true);
+                    trace.answers(peers.len() / announce.peer.family().stride(), "cache");
+                    writer.traced(trace);
+                }
             }
             here.push(request);
         }
@@ -125,22 +149,24 @@ impl Flight {
 
     fn to_owners(&self, announces: Vec<UdpAnnounce>) {
         let owners = self.router.owners.load();
-        let mut lists = vec![Vec::new(); owners.len()];
+        let mut lists: Vec<Vec<UdpAnnounce>> = Vec::new();
+        lists.resize_with(owners.len(), Vec::new);
         for request in announces {
             if let Some(list) = lists.get_mut(self.router.owners.place(request.hash, owners.len())) {
                 list.push(request);
             }
         }
         for (owner, list) in owners.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
-            self.router.hand_to_owner(owner, list);
+            self.router.hand_to_owner(owner, list, self.record);
         }
     }
 
     fn answer(&mut self, bytes: &[u8]) {
         let now = self.cluster.clock.now().uptime;
+        let slow = self.cluster.traces.is_slow(self.record.received, now);
         let mut writer = self.outbox.writer();
         for reply in routed::replies(bytes).map_while(Result::ok) {
-            let Some(request) = self.announces.get_mut(usize::from(reply.index)).and_then(Option::take) else {
+            let Some(mut request) = self.announces.get_mut(usize::from(reply.index)).and_then(Option::take) else {
                 continue;
             };
             let interval = jittered(self.cluster.interval, rand::random());
@@ -148,10 +174,37 @@ impl Flight {
                 udp::write_announce(out, request.transaction_id, interval, &reply.counts);
                 out.extend_from_slice(reply.peers);
             });
-            self.cluster.stale.put(request.hash, request.announce.peer.family(), &reply.counts, reply.peers, now);
+            let family = request.announce.peer.family();
+            self.cluster.stale.put(request.hash, family, &reply.counts, reply.peers, now);
+            if let Some(mut trace) = request.trace.take() {
+                trace.called(None);
+                trace.answers(reply.peers.len() / family.stride(), "remote");
+                writer.traced(trace);
+            } else if slow {
+                self.tell(&mut request, Why::Slow, now);
+            }
         }
         drop(writer);
         self.outbox.flush();
+    }
+}
+
+impl Flight {
+    /// Tells of an announce that was slow or has failed.
+    fn tell(&self, request: &mut UdpAnnounce, why: Why, now: Duration) {
+        let traces = &self.cluster.traces;
+        match (&mut request.trace, why) {
+            (Some(trace), Why::Failed(error)) => trace.fail(error),
+            (Some(_), Why::Slow) => {}
+            (None, _) if traces.may_tell(now) => {
+                let said = traced::said(&request.announce, self.router.owners.partition(request.hash));
+                let routes = self.cluster.routes.load();
+                let node = self.tried.last().and_then(|at| routes.table.nodes().get(usize::from(*at)));
+                let (client, node) = (traced::client(&request.to), node.map(|node| node.id.to_string()));
+                traces.afterwards(self.record, why, Transport::Udp, client, Some(&said), node);
+            }
+            (None, _) => {}
+        }
     }
 }
 
@@ -161,11 +214,11 @@ impl Completion for Flight {
             self.answer(bytes);
         }
         if last {
-            self.next();
+            self.next("not_answered");
         }
     }
 
-    fn failed(mut self: Box<Self>, _: LinkError) {
-        self.next();
+    fn failed(mut self: Box<Self>, error: LinkError) {
+        self.next(error.kind());
     }
 }

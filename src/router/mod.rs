@@ -24,6 +24,7 @@ use crate::net::outbox::Outbox;
 use crate::net::yield_once;
 use crate::partition::{Hop, Message, Overloaded, OwnerHandle, Owners, Partitions, Routes, SharedRoutes, UdpAnnounce};
 use crate::swarm::{Announce, AnnounceReply, InfoHash, PeerList};
+use crate::telemetry::trace::{FlightRecord, OpenTrace, Traces, names::key, names::span};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::routed::{self, Sent};
 
@@ -35,6 +36,9 @@ const PATIENCE: u32 = 2;
 
 /// How many times longer than usual clients are to wait after an answer that may be out of date.
 pub const STALE_INTERVALS: u32 = 2;
+
+/// What went wrong with an announce that no holder of its partition answered.
+const NO_HOLDER: &str = "no_holder";
 
 /// Nobody who owns the swarm answered in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +59,8 @@ pub struct Cluster {
     pub interval: u32,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Traces of announces that other nodes answer, or that this one answers for others.
+    pub traces: Traces,
     /// What happened.
     pub metrics: RouterMetrics,
 }
@@ -102,8 +108,23 @@ impl Router {
     /// # Errors
     /// [`Unavailable`] when the owner has too much to do or does not answer in time, and no other node does.
     pub async fn announce(&self, announce: Announce) -> Result<AnnounceReply, Unavailable> {
+        self.announce_traced(announce, None).await
+    }
+
+    /// The same for an announce that may be traced.
+    ///
+    /// # Errors
+    /// See [`Router::announce`].
+    pub async fn announce_traced(
+        &self,
+        announce: Announce,
+        mut trace: Option<&mut OpenTrace>,
+    ) -> Result<AnnounceReply, Unavailable> {
         let hash = self.owners.hash(&announce.info_hash);
-        let Some(cluster) = &self.cluster else { return self.announce_here(hash, announce).await };
+        let Some(cluster) = &self.cluster else {
+            routed(&mut trace);
+            return self.announce_here(hash, announce, trace).await;
+        };
         let partition = self.owners.partition(hash);
         let began = cluster.clock.now().uptime;
         let mut tried = Vec::new();
@@ -113,22 +134,36 @@ impl Router {
                 Hop::Node(node, link) => Some((node, link.clone())),
                 Hop::Nobody => break,
             };
-            let Some((node, link)) = hop else { return self.announce_here(hash, announce).await };
+            routed(&mut trace);
+            let Some((node, link)) = hop else { return self.announce_here(hash, announce, trace).await };
             cluster.count_forwarded(node, 1, !tried.is_empty());
             tried.push(node);
             let mut packed = routed::begin(cluster.sent(), 1);
             routed::push_announce(&mut packed, &announce);
-            let answer = link.call(Class::Request, &Request::Announces(packed.into()), deadline).await;
+            let call = |trace: &mut &mut OpenTrace| (0, trace.call(span::CALL_ANNOUNCES, link.target().id.to_string()));
+            let span = trace.as_mut().map(call);
+            let request = Request::Announces(packed.into());
+            let answer = link.call_traced(Class::Request, &request, span.as_slice(), deadline).await;
+            if let Some(trace) = &mut trace {
+                trace.called(match &answer {
+                    Ok(Reply::Announces(bytes)) if !bytes.is_empty() => None,
+                    Ok(_) => Some("not_answered"),
+                    Err(error) => Some(error.kind()),
+                });
+            }
             if let Ok(Reply::Announces(bytes)) = answer
                 && let Some(Ok(reply)) = routed::replies(&bytes).next()
             {
                 let family = announce.peer.family();
                 cluster.stale.put(hash, family, &reply.counts, reply.peers, cluster.clock.now().uptime);
                 let peers = PeerList { family, compact: reply.peers.to_vec() };
+                if let Some(trace) = trace {
+                    trace.answers(peers.compact.len() / family.stride(), "remote");
+                }
                 return Ok(AnnounceReply { counts: reply.counts, peers, stale: false });
             }
         }
-        self.last_resort(cluster, hash, announce).await
+        self.last_resort(cluster, hash, announce, trace).await
     }
 
     /// Nobody who holds the partition can be reached: the last that they said, or what is known here. The announce is kept
@@ -138,24 +173,42 @@ impl Router {
         cluster: &Cluster,
         hash: u64,
         announce: Announce,
+        mut trace: Option<&mut OpenTrace>,
     ) -> Result<AnnounceReply, Unavailable> {
         cluster.metrics.last_resort.fetch_add(1, Relaxed);
-        let mut answer = self.announce_here(hash, announce).await?;
+        if let Some(trace) = &mut trace {
+            trace.fail(NO_HOLDER);
+        }
+        let mut answer = self.announce_here(hash, announce, trace.as_deref_mut()).await?;
         let (family, now) = (announce.peer.family(), cluster.clock.now().uptime);
         if let Some((counts, compact)) = cluster.stale.get(hash, family, announce.num_want, now) {
             answer = AnnounceReply { counts, peers: PeerList { family, compact }, stale: true };
+            if let Some(trace) = trace {
+                trace.root().set(key::STALE, true);
+            }
         }
         Ok(answer)
     }
 
-    async fn announce_here(&self, hash: u64, announce: Announce) -> Result<AnnounceReply, Unavailable> {
+    async fn announce_here(
+        &self,
+        hash: u64,
+        announce: Announce,
+        mut trace: Option<&mut OpenTrace>,
+    ) -> Result<AnnounceReply, Unavailable> {
         let (reply, answer) = oneshot::channel();
         {
             let owners = self.owners.load();
             let owner = owners.get(self.owners.place(hash, owners.len())).ok_or(Unavailable)?;
-            self.send(owner, Message::Announce(hash, announce, reply))?;
+            let steps = trace.as_mut().map(|trace| trace.lend());
+            self.send(owner, Message::Announce(hash, announce, reply, steps))?;
         }
-        answered(answer).await
+        let reply = answered(answer).await?;
+        if let Some(trace) = trace {
+            trace.steps().restart();
+            trace.answers(reply.peers.compact.len() / announce.peer.family().stride(), "local");
+        }
+        Ok(reply)
     }
 
     /// Lets a function see the partitions that hold an info hash, and returns its result.
@@ -211,29 +264,30 @@ impl Router {
     }
 
     /// Hands the announces of a batch that came by UDP to whoever answers them. Their replies go through `outbox` or that of
-    /// their owner's thread. Returns how many were shed.
+    /// their owner's thread. `record` holds the times of the batch. Returns how many were shed.
     pub fn hand_over(
         &self,
         lists: &mut [Vec<UdpAnnounce>],
         owners: &[OwnerHandle],
         routes: Option<&Routes>,
         outbox: &Arc<Outbox>,
+        record: FlightRecord,
     ) -> usize {
         let mut shed = 0;
         for (at, list) in lists.iter_mut().enumerate().filter(|(_, list)| !list.is_empty()) {
             let announces = std::mem::take(list);
             match (owners.get(at), routes) {
-                (Some(owner), _) => shed += self.hand_to_owner(owner, announces),
-                (None, Some(routes)) => self.forward(at - owners.len(), announces, routes, outbox),
+                (Some(owner), _) => shed += self.hand_to_owner(owner, announces, record),
+                (None, Some(routes)) => self.forward(at - owners.len(), announces, routes, outbox, record),
                 (None, None) => shed += announces.len(),
             }
         }
         shed
     }
 
-    fn hand_to_owner(&self, owner: &OwnerHandle, announces: Vec<UdpAnnounce>) -> usize {
+    fn hand_to_owner(&self, owner: &OwnerHandle, announces: Vec<UdpAnnounce>, record: FlightRecord) -> usize {
         let count = announces.len();
-        match owner.send(Message::Udp(announces)) {
+        match owner.send(Message::Udp(announces, record)) {
             Ok(()) => 0,
             Err(Overloaded) => {
                 self.owners.shed.fetch_add(count as u64, Relaxed);
@@ -275,6 +329,13 @@ impl Cluster {
         if again {
             self.metrics.retried.fetch_add(announces as u64, Relaxed);
         }
+    }
+}
+
+/// It is known who is to answer.
+fn routed(trace: &mut Option<&mut OpenTrace>) {
+    if let Some(trace) = trace {
+        trace.steps().step(span::ROUTE);
     }
 }
 

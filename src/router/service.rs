@@ -10,8 +10,9 @@ use super::{Cluster, Router};
 use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
 use crate::partition::pull::Chunk;
-use crate::partition::{KeeperMessage, Message, Parts, Routed, incoming};
+use crate::partition::{KeeperMessage, Message, Parts, Routed, RoutedAnnounce, incoming, traced};
 use crate::swarm::{Family, InfoHash};
+use crate::telemetry::trace::{OpenTrace, names::span};
 use crate::wire::frame::{Refusal, Reply, Request};
 use crate::wire::routed;
 
@@ -40,21 +41,31 @@ impl ClusterService {
     fn announces(&self, cluster: &Cluster, from: &NodeId, packed: &[u8], reply: ReplyTo) {
         let Ok((sent, announces)) = routed::announces(packed) else { return refuse(&reply, Refusal::Malformed) };
         let now = cluster.clock.now().uptime;
+        let serve =
+            |(position, caller): &(u16, _)| Some((*position, cluster.traces.serve(span::CALL_ANNOUNCES, *caller)?));
+        let mut served: Vec<(u16, Box<OpenTrace>)> = reply.traces().iter().filter_map(serve).collect();
         if self.lateness.is_late(from, sent, now, cluster.deadline) {
+            served.iter_mut().for_each(|(_, trace)| trace.fail("late"));
             return refuse(&reply, Refusal::Overloaded);
         }
         let owners = self.router.owners.load();
         let routes = cluster.routes.load();
-        let mut lists = vec![Vec::new(); owners.len()];
+        let mut lists: Vec<Vec<RoutedAnnounce>> = Vec::new();
+        lists.resize_with(owners.len(), Vec::new);
         for (index, announce) in announces.iter().enumerate() {
-            let hash = self.router.owners.hash(&announce.info_hash);
+            let (index, hash) = (index as u16, self.router.owners.hash(&announce.info_hash));
+            let partition = self.router.owners.partition(hash);
             // What is not held here is left without an answer, and the other node asks the next.
-            if routes.table.is_held_here(self.router.owners.partition(hash))
+            if routes.table.is_held_here(partition)
                 && let Some(list) = lists.get_mut(self.router.owners.place(hash, owners.len()))
             {
-                list.push((index as u16, hash, *announce));
+                let at = served.iter().position(|(position, _)| *position == index);
+                let mut trace = at.map(|at| served.swap_remove(at).1);
+                trace.iter_mut().for_each(|trace| trace.says(&traced::said(announce, partition)));
+                list.push(RoutedAnnounce { index, hash, announce: *announce, trace });
             }
         }
+        served.iter_mut().for_each(|(_, trace)| trace.fail("not_held"));
         cluster.metrics.served.fetch_add(announces.len() as u64, Relaxed);
         let count = lists.iter().filter(|list| !list.is_empty()).count();
         if count == 0 {
@@ -116,9 +127,19 @@ impl Service for ClusterService {
                 reply.send(&Reply::Done, true);
             }
             Request::Deltas { forward, waited, pieces } => {
-                incoming::merge_deltas(&owners, forward, waited, &pieces, move |done| match done {
-                    Ok(()) => reply.send(&Reply::Done, true),
-                    Err(refusal) => refuse(&reply, refusal),
+                let caller = reply.traces().first().copied();
+                let mut trace = caller.and_then(|(_, caller)| cluster.traces.serve(span::CALL_DELTAS, caller));
+                let steps = trace.as_mut().map(|trace| trace.lend());
+                incoming::merge_deltas(&owners, forward, waited, &pieces, steps.as_deref(), move |done| match done {
+                    Ok(()) => {
+                        // Before the other node can have the reply.
+                        trace.into_iter().for_each(|trace| trace.finish());
+                        reply.send(&Reply::Done, true);
+                    }
+                    Err(refusal) => {
+                        trace.iter_mut().for_each(|trace| trace.fail("not_merged"));
+                        refuse(&reply, refusal);
+                    }
                 });
             }
             Request::Digest { partition, .. } | Request::Fetch { partition, .. }

@@ -18,6 +18,19 @@ pub enum Event {
     Paused,
 }
 
+impl Event {
+    /// Its name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Started => "started",
+            Self::Completed => "completed",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+        }
+    }
+}
+
 /// One announce, checked and canonical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announce {

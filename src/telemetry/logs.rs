@@ -3,7 +3,13 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, LevelFilter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, registry};
+
+use super::trace::TraceExport;
+use super::trace::names::TARGET;
 
 /// The variable with the level, or with directives like `info,tidings::frontend=debug`.
 pub const LEVEL_VARIABLE: &str = "TIDINGS_LOG";
@@ -66,14 +72,15 @@ impl Logs {
         Ok(Self { filter: filter.map_err(|_| LogsError::Level(level.into()))?, json })
     }
 
-    /// Sets the process up to log so. Does nothing when that was done before.
-    pub fn install(self) {
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(self.filter)
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal());
+    /// Sets the process up to log so, and to export spans if there is where to. Does nothing when that was done before.
+    pub fn install(self, traces: Option<&TraceExport>) {
+        let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+        let lines = if self.json { lines.json().boxed() } else { lines.boxed() };
+        // Spans that are made for export would stand in front of every line.
+        let filter = self.filter.and(FilterFn::new(|metadata| metadata.target() != TARGET));
+        let subscriber = registry().with(lines.with_filter(filter)).with(traces.map(|traces| traces.layer()));
         // The error says that there is a subscriber already.
-        let _ = if self.json { builder.json().try_init() } else { builder.try_init() };
+        let _ = subscriber.try_init();
     }
 }
 

@@ -284,6 +284,14 @@ pub const GOSSIP_RESTARTS: Metric =
 pub const STALLS: Metric =
     counter("tidings_stalls_total", &[], "Times that this node stood still for more than a second.");
 
+/// What became of spans.
+pub const TRACE_SPANS: Metric = counter(
+    "tidings_trace_spans_total",
+    &["outcome"],
+    "Spans of traces that the collector has (exported), or that were dropped as the queue was full (queue_full) or the \
+     collector did not take them (failed).",
+);
+
 /// Resident memory.
 pub const PROCESS_RESIDENT_MEMORY: Metric =
     gauge("process_resident_memory_bytes", &[], "Resident memory size in bytes.");

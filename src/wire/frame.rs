@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 pub use codec::{
-    Frame, FrameError, HEADER, Opening, PREFIX, Parsed, Welcome, decode, parse, write_hello, write_ping, write_pong,
-    write_refuse, write_reply, write_request, write_welcome,
+    Frame, FrameError, HEADER, Opening, PREFIX, Parsed, RequestTraces, Welcome, decode, parse, traces, write_hello,
+    write_ping, write_pong, write_refuse, write_reply, write_request, write_welcome,
 };
 
 /// What a node asks another one.

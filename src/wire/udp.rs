@@ -15,8 +15,8 @@ pub use request::{
     Announce, Malformed, ParseError, Request, encode_announce, encode_connect, encode_scrape, parse_request,
 };
 pub use response::{
-    Peers, Response, ResponseError, ScrapeEntries, max_peers, max_scrape, parse_response, write_announce,
-    write_connect, write_error, write_scrape, write_scrape_entry,
+    ANNOUNCE_REPLY_HEAD, Peers, Response, ResponseError, ScrapeEntries, max_peers, max_scrape, parse_response,
+    write_announce, write_connect, write_error, write_scrape, write_scrape_entry,
 };
 
 /// Bytes of a connect request: the shortest request there is.

@@ -246,7 +246,7 @@ fn a_peer_that_does_not_read_is_cut_off() {
     let info_hashes: Vec<u8> = (0..2000u32).flat_map(|number| InfoHash([number as u8; 20]).0).collect();
     let request = Request::Scrape { v6: false, info_hashes: info_hashes.into() };
     let mut bytes = Vec::new();
-    frame::write_request(&mut bytes, 1, incarnation, &request, 1 << 20).unwrap();
+    frame::write_request(&mut bytes, 1, incarnation, &request, &[], 1 << 20).unwrap();
     let before = refused(&cluster, "slow");
     let end = Instant::now() + Duration::from_secs(choose(8, 20));
     let mut asked = 0;

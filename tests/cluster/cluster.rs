@@ -30,6 +30,8 @@ pub struct Cluster {
     pub network: Network,
     pub dir: TempDir,
     settings: Vec<String>,
+    /// Variables that nodes start with.
+    pub environment: Vec<(&'static str, &'static str)>,
     nodes: BTreeMap<String, Node>,
     /// One cluster at a time.
     _turn: MutexGuard<'static, ()>,
@@ -57,7 +59,8 @@ impl Cluster {
         let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let dir = TempDir::new().unwrap();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let it = Self { network, dir, settings, nodes: BTreeMap::new(), _turn: turn };
+        let environment = Vec::new();
+        let it = Self { network, dir, settings, environment, nodes: BTreeMap::new(), _turn: turn };
         it.make_keys(&it.dir.path().join("keys"));
         it
     }
@@ -103,7 +106,7 @@ impl Cluster {
         let region = node.split_once('-').unwrap().0;
         let log = self.dir.path().join(format!("{node}.log"));
         let mut command = self.network.command(region, &binary());
-        command.arg("serve").arg("--config").arg(self.config(node));
+        command.arg("serve").arg("--config").arg(self.config(node)).envs(self.environment.iter().copied());
         self.settings.iter().chain(settings).for_each(|setting| _ = command.args(["--set", setting]));
         let output = File::options().create(true).append(true).open(&log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap();

@@ -15,6 +15,7 @@ use tidings::net::{bind, outbox::Outbox};
 use tidings::partition::{Common, Owners, Place, Supervisor, SupervisorArguments};
 use tidings::router::Router;
 use tidings::swarm::{KeyedHash, Quota};
+use tidings::telemetry::trace::Traces;
 use tokio::sync::watch;
 
 /// A percent-encoded info hash.
@@ -38,6 +39,7 @@ pub fn context(options: HttpOptions) -> HttpContext {
         full_scrape: None,
         // The middle: no jitter.
         random: || 1 << 31,
+        traces: Traces::off(),
         metrics: Arc::new(HttpMetrics::default()),
     }
 }
@@ -53,6 +55,7 @@ async fn start_owner(owners: Arc<Owners>) {
         clock: Arc::new(SystemClock::start()),
         tick: Duration::from_millis(20),
         replication: None,
+        traces: Traces::off(),
     };
     let place = Place { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
     let arguments = SupervisorArguments {

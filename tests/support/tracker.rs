@@ -52,10 +52,15 @@ pub struct Tracker {
 impl Tracker {
     /// Starts one at free ports of both loopback addresses, on a core of its own if named.
     pub fn start(core: Option<u64>, settings: &[String]) -> Self {
+        Self::start_in(core, settings, &[])
+    }
+
+    /// The same with some environment variables.
+    pub fn start_in(core: Option<u64>, settings: &[String], variables: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         let log = dir.path().join("log");
         let mut command = command(core);
-        command.arg("serve");
+        command.arg("serve").envs(variables.iter().copied());
         for key in ["announce.udp", "announce.http"] {
             command.args(["--set", &format!("{key}=[\"127.0.0.1:0\", \"[::1]:0\"]")]);
         }
@@ -111,6 +116,11 @@ impl Tracker {
     /// Whether it still runs.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub fn signal(&mut self, name: &str) {
+        Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
     }
 
     /// SIGTERM, and how the process ended.

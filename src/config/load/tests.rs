@@ -57,6 +57,15 @@ fn a_flag_goes_over_a_variable_over_the_file_over_the_default() {
 }
 
 #[test]
+fn a_share_may_be_written_as_a_whole_number() {
+    let ratio = |flag: &str| load_all(None, &[], &[flag]).map(|settings| settings.telemetry.sample_ratio);
+    assert_eq!(ratio("telemetry.sample_ratio=1"), Ok(1.0));
+    assert_eq!(ratio("telemetry.sample_ratio=0.25"), Ok(0.25));
+    assert!(ratio("telemetry.sample_ratio=2").unwrap_err().contains("0.0 (none) to 1.0"));
+    assert!(ratio("telemetry.sample_ratio=all").unwrap_err().contains("a number with a fraction"));
+}
+
+#[test]
 fn layers_of_different_keys_add_up_and_the_last_flag_wins() {
     let settings = load_all(
         Some("[node]\nid = \"a\"\n"),

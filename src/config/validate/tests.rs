@@ -5,7 +5,7 @@ use toml::Value;
 
 use super::*;
 use crate::config::reference::{DEFAULTS, SECTIONS};
-use crate::config::{Announce, Cluster, Limits, Node};
+use crate::config::{Announce, Cluster, Limits, Node, Telemetry};
 
 /// What the default with one change is refused for.
 fn refused(change: impl FnOnce(&mut Settings)) -> String {
@@ -37,6 +37,7 @@ fn every_whole_number_has_a_range_that_its_comment_states() {
         "announce" => Announce::get_field_docs(key).unwrap(),
         "limits" => Limits::get_field_docs(key).unwrap(),
         "cluster" => Cluster::get_field_docs(key).unwrap(),
+        "telemetry" => Telemetry::get_field_docs(key).unwrap(),
         _ => panic!("[{section}] has a whole number"),
     };
     let mut numbers = 0;
@@ -249,4 +250,20 @@ fn odd_settings_are_remarked_upon() {
             "tls.cert has no effect while announce.http is empty",
         ]
     );
+}
+
+#[test]
+fn a_share_is_one_and_a_collector_is_spoken_to_without_tls() {
+    for ratio in [-0.1, 1.1, f64::NAN] {
+        let refused = refused(|it| it.telemetry.sample_ratio = ratio);
+        assert!(refused.contains("telemetry.sample_ratio cannot be"), "{refused}");
+    }
+    for ratio in [0.0, 1e-4, 1.0] {
+        accepted(|it| it.telemetry.sample_ratio = ratio);
+    }
+    for endpoint in ["https://collector:4317", "collector:4317", "http://", ""] {
+        let refused = refused(|it| it.telemetry.otlp_endpoint = Some(endpoint.into()));
+        assert!(refused.contains("such as http://127.0.0.1:4317"), "{refused}");
+    }
+    accepted(|it| it.telemetry.otlp_endpoint = Some("http://[::1]:4317".into()));
 }

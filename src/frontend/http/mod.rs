@@ -28,6 +28,7 @@ use super::external::External;
 use crate::config::Settings;
 use crate::router::{self, Router};
 use crate::swarm::Family;
+use crate::telemetry::trace::Traces;
 use connection::Protocols;
 
 /// How long open connections may take to finish their requests once the listener stops.
@@ -107,6 +108,8 @@ pub struct HttpContext {
     pub full_scrape: Option<Box<FullScrape>>,
     /// The randomness for jitter: uniform over all of `u32`.
     pub random: fn() -> u32,
+    /// Traces of announces.
+    pub traces: Traces,
     /// What happened.
     pub metrics: Arc<HttpMetrics>,
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -14,9 +15,10 @@ use super::body::ReplyBody;
 use super::connection::Activity;
 use super::metrics::{Action, Outcome};
 use super::{HttpContext, ProxyHeaderError};
-use crate::partition::jittered;
+use crate::partition::{jittered, traced};
 use crate::router::{self, STALE_INTERVALS};
 use crate::swarm::{Announce, Event, Family, PeerAddr};
+use crate::telemetry::trace::{FlightRecord, OpenTrace, Parent, TRACEPARENT, Transport, Why, names::span};
 use crate::wire::answered_by::{NODE_HEADER, PROBE_HEADER, REGION_HEADER};
 use crate::wire::bencode::{self, RetryIn};
 use crate::wire::query::{AnnounceQuery, QueryError, ScrapeQuery};
@@ -25,6 +27,9 @@ use crate::wire::query::{AnnounceQuery, QueryError, ScrapeQuery};
 const WELCOME: &str = "This is a BitTorrent tracker. Put the URL of its /announce into a torrent.\n";
 /// When a client may ask again if nobody could answer (BEP 31).
 const RETRY_IN: RetryIn = RetryIn::Minutes(5);
+
+/// Why an announce has failed that nobody could answer.
+const UNAVAILABLE: &str = "unavailable";
 
 /// What all requests of a connection share.
 pub(super) struct Session {
@@ -153,10 +158,14 @@ impl Session {
 
     /// The body of the reply, and whether it may be out of date.
     async fn announce(&self, query: &str, headers: &HeaderMap) -> Result<(Bytes, bool), Failure> {
-        let options = &self.context.options;
+        let (options, traces) = (&self.context.options, &self.context.traces);
+        let received = traces.now();
         let query = AnnounceQuery::parse(query.as_bytes())?;
-        let client = options.external.of(self.client(headers)?);
+        let seen = self.client(headers)?;
+        let mut trace = self.trace(headers, seen, received);
+        let client = options.external.of(seen);
         if !self.context.access_list.load().permits(&query.info_hash) {
+            trace.iter_mut().for_each(|trace| trace.fail("forbidden"));
             return Err(Failure::Denied);
         }
         let announce = Announce {
@@ -172,7 +181,21 @@ impl Session {
                 },
             },
         };
-        let reply = self.context.router.announce(announce).await?;
+        let owners = self.context.router.owners();
+        let partition = owners.partition(owners.hash(&announce.info_hash));
+        if let Some(trace) = &mut trace {
+            trace.steps().step(span::ADMIT);
+            trace.says(&traced::said(&announce, partition));
+        }
+        let record = FlightRecord { received, handed: traces.now(), began: Duration::ZERO };
+        let reply = self.context.router.announce_traced(announce, trace.as_deref_mut()).await;
+        match (&mut trace, &reply) {
+            (Some(trace), Err(_)) => trace.fail(UNAVAILABLE),
+            (Some(_), Ok(_)) => {}
+            (None, _) if traces.is_on() => self.tell_afterwards(record, &announce, partition, seen, reply.is_err()),
+            (None, _) => {}
+        }
+        let reply = reply?;
         let mut out = Vec::new();
         let stale = reply.stale;
         let interval = if stale { options.interval.saturating_mul(STALE_INTERVALS) } else { options.interval };
@@ -187,7 +210,31 @@ impl Session {
             stale,
         };
         bencode::write_announce(&mut out, &reply);
+        if let Some(trace) = trace {
+            trace.finish_with(span::REPLY);
+        }
         Ok((out.into(), stale))
+    }
+
+    /// The trace of an announce that is chosen, or that a probe has sent.
+    fn trace(&self, headers: &HeaderMap, client: IpAddr, received: Duration) -> Option<Box<OpenTrace>> {
+        let traces = &self.context.traces;
+        let parent =
+            traces.trusts(client).then(|| headers.get(TRACEPARENT)?.to_str().ok().and_then(Parent::parse)).flatten();
+        let mut trace = traces.announce(traces.choose(), parent, received, Transport::Http, client)?;
+        trace.steps().step(span::RECEIVE);
+        Some(trace)
+    }
+
+    /// Tells of an announce that has no trace if it was slow or has failed.
+    fn tell_afterwards(&self, record: FlightRecord, announce: &Announce, partition: u16, client: IpAddr, failed: bool) {
+        let traces = &self.context.traces;
+        let now = traces.now();
+        let why = if failed { Why::Failed(UNAVAILABLE) } else { Why::Slow };
+        if (failed || traces.is_slow(record.received, now)) && traces.may_tell(now) {
+            let said = traced::said(announce, partition);
+            traces.afterwards(record, why, Transport::Http, Some(client), Some(&said), None);
+        }
     }
 
     async fn scrape(&self, query: &str, headers: &HeaderMap) -> Result<ReplyBody, Failure> {

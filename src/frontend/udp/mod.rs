@@ -4,10 +4,11 @@ mod connection_id;
 mod metrics;
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::io::Interest;
@@ -20,9 +21,10 @@ use super::external::External;
 use crate::clock::{Clock, Now};
 use crate::net::outbox::{Outbox, Writer};
 use crate::net::{Endpoint, Receiver, yield_once};
-use crate::partition::{Routes, UdpAnnounce};
+use crate::partition::{Routes, UdpAnnounce, traced};
 use crate::router::Router;
 use crate::swarm::{Announce, Family, InfoHash, PeerAddr};
+use crate::telemetry::trace::{Countdown, FlightRecord, OpenTrace, Parent, Traces, Transport, Why, names::span};
 use crate::wire::answered_by::{AnsweredBy, WHICH_NODE};
 use crate::wire::udp::{self, ParseError, Request, TransactionId};
 
@@ -55,6 +57,8 @@ pub struct UdpContext {
     pub answered_by: AnsweredBy,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Traces of announces.
+    pub traces: Traces,
     /// Counts of IPv4 and of IPv6 datagrams.
     pub metrics: [UdpMetrics; 2],
 }
@@ -80,6 +84,10 @@ pub struct UdpFrontend {
     /// Announces of a round by who answers them, see [`Router::list_of`].
     announces: Vec<Vec<UdpAnnounce>>,
     scrapes: Arc<AtomicUsize>,
+    /// Chooses announces to be traced.
+    countdown: Countdown,
+    /// Whether there are clients that may choose as well.
+    probes: bool,
 }
 
 impl UdpFrontend {
@@ -97,7 +105,8 @@ impl UdpFrontend {
         let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
         let receiver = Receiver::new(DATAGRAMS, MAX_REQUEST, local.ip().is_unspecified());
         let (announces, scrapes) = Default::default();
-        Ok(Self { context, sockets, at, family, outbox, receiver, announces, scrapes })
+        let (countdown, probes) = (context.traces.countdown(), context.traces.has_probes());
+        Ok(Self { context, sockets, at, family, outbox, receiver, announces, scrapes, countdown, probes })
     }
 
     /// Serves for ever, on the current thread's runtime.
@@ -166,7 +175,12 @@ impl UdpFrontend {
         }
         writer.promise_flush();
         drop(writer);
-        counts.shed(context.router.hand_over(&mut self.announces, &owners, batch.routes, &outbox));
+        let record = FlightRecord { received: now.uptime, handed: context.traces.now(), began: Duration::ZERO };
+        let shed = context.router.hand_over(&mut self.announces, &owners, batch.routes, &outbox, record);
+        counts.shed(shed);
+        if shed > 0 && context.traces.may_tell(record.handed) {
+            context.traces.afterwards(record, Why::Failed(SHED), Transport::Udp, None, None, None);
+        }
         drop((owners, routes));
         self.context.metrics[self.family as usize].add(&counts);
     }
@@ -174,7 +188,7 @@ impl UdpFrontend {
     /// Answers one datagram or puts it with its owner's announces.
     fn datagram(&mut self, at: usize, batch: &Batch<'_>, writer: &mut Writer<'_>) -> Outcome {
         let now = batch.now;
-        let Self { context, receiver, announces, .. } = self;
+        let Self { context, receiver, announces, countdown, probes, .. } = self;
         let Some((data, from)) = receiver.datagram(at) else { return Outcome::Unanswerable };
         let Some(remote) = from.remote().filter(|remote| remote.port() != 0) else { return Outcome::Unanswerable };
         let (ip, socket) = (remote.ip(), self.at as u8);
@@ -194,15 +208,28 @@ impl UdpFrontend {
                     refuse(transaction_id, BAD_CONNECTION_ID);
                     return Outcome::BadConnectionId;
                 }
+                let chosen = countdown.hit();
+                let mut trace = None;
+                if chosen || (*probes && !request.options.as_bytes().is_empty()) {
+                    trace = context.trace(chosen, &request, ip, now);
+                }
                 if !context.access_list.load().permits(&request.info_hash) {
+                    trace.iter_mut().for_each(|trace| trace.fail("forbidden"));
                     refuse(transaction_id, FORBIDDEN);
                     return Outcome::Forbidden;
                 }
                 let announce = context.announce(&request, PeerAddr::new(context.external.of(ip), request.port));
+                if let Some(trace) = &mut trace {
+                    trace.steps().step(span::ADMIT);
+                }
                 let hash = context.router.owners().hash(&announce.info_hash);
                 let list = context.router.list_of(hash, batch.owners, batch.routes);
                 let Some(list) = announces.get_mut(list) else { return Outcome::Shed };
-                list.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from, answered: false });
+                if let Some(trace) = &mut trace {
+                    trace.says(&traced::said(&announce, context.router.owners().partition(hash)));
+                    trace.steps().step(span::ROUTE);
+                }
+                list.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from, answered: false, trace });
                 Outcome::Announce
             }
             Ok(Request::Scrape { connection_id, transaction_id, info_hashes }) => {
@@ -260,7 +287,19 @@ impl UdpFrontend {
 const BAD_CONNECTION_ID: &str = "connection id expired, connect again";
 const FORBIDDEN: &str = "this torrent is not served here";
 
+/// Why an announce has failed whose owner is at its limit.
+const SHED: &str = "overloaded";
+
 impl UdpContext {
+    /// The trace of an announce that was chosen, or that a probe has sent.
+    #[cold]
+    fn trace(&self, chosen: bool, request: &udp::Announce<'_>, client: IpAddr, now: Now) -> Option<Box<OpenTrace>> {
+        let parent = self.traces.trusts(client).then(|| Parent::in_url(request.options.url_data())).flatten();
+        let mut trace = self.traces.announce(chosen, parent, now.uptime, Transport::Udp, client)?;
+        trace.steps().step(span::RECEIVE);
+        Some(trace)
+    }
+
     fn announce(&self, request: &udp::Announce<'_>, peer: PeerAddr) -> Announce {
         let fits = udp::max_peers(peer.family(), self.reply_bytes).min(usize::from(self.max_peers)) as u16;
         // -1 asks for the default, and 0 is what many clients send that have no wish.

@@ -78,6 +78,6 @@ pub fn opening(hello: &Hello, to: &str) -> Vec<u8> {
 
 pub fn request(id: u64, incarnation: u64, request: &Request) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frame::write_request(&mut bytes, id, incarnation, request, 1 << 20).unwrap();
+    frame::write_request(&mut bytes, id, incarnation, request, &[], 1 << 20).unwrap();
     bytes
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::{Instrument, Span, field};
+
 use crate::clock::{Clock, Now};
 use crate::link::{Class, Completion, Link, LinkError};
 use crate::partition::handle::Owners;
 use crate::partition::incoming;
 use crate::partition::merge::{self, Taken};
 use crate::partition::pull::{self, PullError, PullOptions, Pulled, Source, Target};
+use crate::telemetry::trace::names;
 use crate::wire::frame::{Reply, Request};
 
 /// How long the other node may take for one step.
@@ -38,9 +41,35 @@ impl Job {
     /// Pulls; `None` when it failed.
     pub async fn pull(self) -> Option<Pulled> {
         let partition = self.partition;
+        let span = if self.handoff {
+            let from = &self.link.target().id;
+            tracing::info_span!(
+                target: names::TARGET,
+                names::span::HANDOFF,
+                partition,
+                %from,
+                records = field::Empty,
+                bytes = field::Empty,
+                in_sync = field::Empty,
+                "error.type" = field::Empty,
+            )
+        } else {
+            // A comparison that finds nothing is none of interest; what it repairs has a span of its own.
+            Span::none()
+        };
         let (source, target) = (Remote(self.link), Local { partition, owners: self.owners, clock: self.clock });
         let options = PullOptions { handoff: self.handoff, ..PullOptions::new(self.peer_ttl) };
-        let pulled = tokio::time::timeout(PULL, pull::pull(&source, &target, partition, options)).await;
+        let pull = pull::pull(&source, &target, partition, options).instrument(span.clone());
+        let pulled = tokio::time::timeout(PULL, pull).await;
+        match &pulled {
+            Ok(Ok(pulled)) => {
+                span.record("records", pulled.taken.kept);
+                span.record("bytes", pulled.bytes);
+                span.record("in_sync", pulled.in_sync);
+            }
+            Ok(Err(error)) => _ = span.record("error.type", error.kind()),
+            Err(_) => _ = span.record("error.type", "timeout"),
+        }
         match pulled {
             Ok(Ok(pulled)) => Some(pulled),
             Ok(Err(error)) => {

@@ -24,6 +24,7 @@ use super::routes::SharedRoutes;
 use crate::clock::Clock;
 use crate::cluster::{Members, NodeId, PartitionSet, Placement, Ring, RingMembers};
 use crate::link::{Link, Links};
+use crate::telemetry::trace::{Traces, names};
 use compare::Comparisons;
 use view::{Summary, View};
 
@@ -81,6 +82,8 @@ pub struct KeeperArguments {
     pub gossip: Arc<dyn Gossip>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Traces of batches of changes.
+    pub traces: Traces,
     /// Where it tells how it goes.
     pub status: Arc<SharedStatus>,
 }
@@ -186,6 +189,7 @@ impl Actor for Keeper {
         match message {
             KeeperMessage::Members(members) => {
                 state.changed = state.now();
+                let _span = membership_span(&state.members, &members).entered();
                 state.members = members;
                 state.refresh();
             }
@@ -205,6 +209,27 @@ impl Actor for Keeper {
         }
         Ok(())
     }
+}
+
+/// The span of a change of the membership; none if nodes only tell that they hold other partitions than before.
+fn membership_span(before: &Members, after: &Members) -> tracing::Span {
+    fn all(members: &Members) -> BTreeSet<(&NodeId, u64, bool, bool)> {
+        members.0.iter().map(|it| (&it.id, it.incarnation, it.alive, it.leaving)).collect()
+    }
+    let (before, after) = (all(before), all(after));
+    if before == after {
+        return tracing::Span::none();
+    }
+    let names = |some: BTreeSet<(&NodeId, u64, bool, bool)>| {
+        let names: BTreeSet<&str> = some.iter().map(|(id, ..)| id.as_str()).collect();
+        names.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    tracing::info_span!(
+        target: names::TARGET,
+        names::span::MEMBERSHIP,
+        members = after.iter().filter(|(.., alive, _)| *alive).count(),
+        changed = names(&before ^ &after),
+    )
 }
 
 impl State {

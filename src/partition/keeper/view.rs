@@ -10,6 +10,7 @@ use crate::cluster::{Members, NodeId, Placement, RoutingTable};
 use crate::link::PeerTarget;
 use crate::partition::replication::DeltaQueue;
 use crate::partition::routes::{Peer, Routes};
+use crate::telemetry::trace::names;
 
 /// A link that did not answer for less than this has lost nothing that a queue does not hold.
 const CUT: Duration = Duration::from_secs(1);
@@ -118,11 +119,10 @@ impl State {
             self.placement = Placement::compute(&ring_members, self.arguments.partitions, self.arguments.replicas);
             self.ring_members = ring_members;
             changed = true;
-            tracing::info!(
-                members = members.0.iter().filter(|member| member.alive).count(),
-                fingerprint = format_args!("{:016x}", self.placement.fingerprint()),
-                "placement has changed"
-            );
+            let alive = members.0.iter().filter(|member| member.alive).count();
+            let fingerprint = format!("{:016x}", self.placement.fingerprint());
+            tracing::info!(members = alive, fingerprint, "placement has changed");
+            tracing::info_span!(target: names::TARGET, names::span::PLACEMENT, members = alive, fingerprint);
         }
         if !changed && members == self.view.members {
             return;
@@ -152,8 +152,8 @@ impl State {
             if known.is_some() {
                 continue;
             }
-            let KeeperArguments { hint_bytes, ack_deadline, clock, .. } = &self.arguments;
-            let queue = DeltaQueue::new(link.clone(), *hint_bytes, *ack_deadline, clock.clone());
+            let KeeperArguments { hint_bytes, ack_deadline, clock, traces, .. } = &self.arguments;
+            let queue = DeltaQueue::new(link.clone(), *hint_bytes, *ack_deadline, clock.clone(), traces.clone());
             let peer = Peer { link, queue: queue.clone() };
             if let Some((_, before)) = self.view.peers.insert(target.id.clone(), (target.incarnation, peer)) {
                 before.queue.hand_over(&queue);
@@ -188,6 +188,7 @@ impl State {
         for (node, partitions) in from {
             self.arguments.status.takeovers.fetch_add(partitions as u64, Relaxed);
             tracing::warn!(%node, partitions, "a node is down, its partitions are taken over");
+            tracing::info_span!(target: names::TARGET, names::span::TAKEOVER, %node, partitions);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::faults;
 use crate::link::{Class, Completion, Link, LinkError};
 use crate::partition::parked::Parked;
 use crate::partition::pieces::Pieces;
+use crate::telemetry::trace::{OpenTrace, Traces, names};
 use crate::wire::frame::{Refusal, Reply, Request};
 
 /// Batches on their way at a time.
@@ -27,6 +28,7 @@ pub struct DeltaQueue {
     ack_deadline: Duration,
     link: Arc<Link>,
     clock: Arc<dyn Clock>,
+    traces: Traces,
     state: Mutex<State>,
 }
 
@@ -51,6 +53,8 @@ struct Batch {
     made: Duration,
     forward: bool,
     parked: Option<Parked>,
+    /// The trace of a batch some of whose records come from announces that are traced.
+    trace: Option<Box<OpenTrace>>,
 }
 
 /// What a queue tells of itself.
@@ -81,13 +85,24 @@ impl State {
 impl DeltaQueue {
     /// An empty queue of at most `limit` bytes for the node behind `link`. A reply to a client waits for that node no longer
     /// than `ack_deadline`.
-    pub fn new(link: Arc<Link>, limit: usize, ack_deadline: Duration, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { limit, ack_deadline, link, clock, state: Mutex::default() })
+    pub fn new(
+        link: Arc<Link>,
+        limit: usize,
+        ack_deadline: Duration,
+        clock: Arc<dyn Clock>,
+        traces: Traces,
+    ) -> Arc<Self> {
+        Arc::new(Self { limit, ack_deadline, link, clock, traces, state: Mutex::default() })
     }
 
     /// Adds a batch, and sends what can be sent. `parked` is let go once the other node has the batch, or cannot be had.
     pub fn push(self: &Arc<Self>, pieces: Pieces, forward: bool, now: Duration, parked: Option<Parked>) {
         let records = pieces.records;
+        let mut trace = self.traces.batch(now, &pieces.causes);
+        if let Some(trace) = &mut trace {
+            trace.root().set(names::key::RECORDS, records as i64);
+            trace.root().set(names::key::ABROAD, forward);
+        }
         let pieces = pieces.into_bytes();
         let mut released = Vec::new();
         {
@@ -97,7 +112,8 @@ impl DeltaQueue {
             }
             if state.bytes + pieces.len() > self.limit {
                 // All that waits goes, as the other node now has to compare anyway.
-                while let Some(batch) = state.next() {
+                while let Some(mut batch) = state.next() {
+                    batch.trace.iter_mut().for_each(|trace| trace.fail("queue_full"));
                     state.bytes -= batch.pieces.len();
                     state.counts.dropped += batch.records as u64;
                     released.extend(batch.parked);
@@ -105,7 +121,7 @@ impl DeltaQueue {
             }
             state.bytes += pieces.len();
             let queue = if parked.is_some() { &mut state.urgent } else { &mut state.waiting };
-            queue.push_back(Batch { pieces, records, made: now, forward, parked });
+            queue.push_back(Batch { pieces, records, made: now, forward, parked, trace });
         }
         released.into_iter().for_each(Parked::release);
         self.pump();
@@ -137,9 +153,11 @@ impl DeltaQueue {
         let request = Request::Deltas { forward: batch.forward, waited, pieces: pieces.into() };
         let deadline = if batch.parked.is_some() { self.ack_deadline } else { DEADLINE };
         let link = self.link.clone();
+        let call = |trace: &mut Box<OpenTrace>| (0, trace.call(names::span::CALL_DELTAS, link.target().id.to_string()));
+        let span = batch.trace.as_mut().map(call);
         // The request is encoded within the call, and its bytes are kept for another try.
         let flight = Flight { queue: self.clone(), batch: Some(batch), request: request.clone() };
-        link.send(Class::Request, &request, deadline, Box::new(flight));
+        link.send_traced(Class::Request, &request, span.as_slice(), deadline, Box::new(flight));
     }
 
     /// Nobody waits for a node that cannot be reached.
@@ -242,14 +260,18 @@ impl Flight {
             state.counts.delivered += batch.records as u64;
             state.counts.delivered_bytes += pieces.len() as u64;
         }
+        if let Some(trace) = batch.trace {
+            trace.finish();
+        }
         if let Some(parked) = batch.parked {
             parked.release();
         }
         self.queue.pump();
     }
 
-    fn again(&mut self) {
+    fn again(&mut self, error: &'static str) {
         let Some(mut batch) = self.batch.take() else { return };
+        batch.trace.iter_mut().for_each(|trace| trace.called(Some(error)));
         // The client does not wait for another try: its owner has the announce, and so will the replica.
         let parked = batch.parked.take();
         if let Request::Deltas { pieces, .. } = &mut self.request {
@@ -279,7 +301,7 @@ impl Completion for Flight {
     fn reply(&mut self, reply: Reply, _last: bool) {
         match reply {
             Reply::Done => self.delivered(),
-            _ => self.again(),
+            _ => self.again("unexpected_reply"),
         }
     }
 
@@ -287,7 +309,7 @@ impl Completion for Flight {
         match error {
             // It cannot be read there, and so it will not be the next time.
             LinkError::Refused(Refusal::Malformed) => self.delivered(),
-            _ => self.again(),
+            error => self.again(error.kind()),
         }
     }
 }

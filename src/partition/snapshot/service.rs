@@ -16,6 +16,7 @@ use super::{DataDir, LAST, Settings, Shared, Stop};
 use crate::clock::{Clock, Now};
 use crate::partition::{Message, OwnerHandle, Owners, Partitions};
 use crate::swarm::Totals;
+use crate::telemetry::trace::names;
 
 /// The pause between two steps.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -125,6 +126,7 @@ impl Service {
 
     /// Writes a snapshot of all owners within about `length`.
     fn round(&mut self, length: Duration) {
+        let _span = tracing::info_span!(target: names::TARGET, names::span::SNAPSHOT).entered();
         let begun = self.clock.now();
         let handles = Vec::clone(&self.owners.load());
         let units = handles.iter().map(|handle| handle.status().totals.lock().map(units).iter().sum::<u64>()).sum();

@@ -3,10 +3,13 @@
 //! ```text
 //! length: u32   of all that follows
 //! kind:   u8    1 hello, 2 welcome, 3 refuse, 4 request, 5 reply, 6 ping, 7 pong
-//! flags:  u8    bit 0, of a reply: the last one
+//! flags:  u8    bit 0, of a reply: the last one. Bit 1, of a request: traces follow its MessagePack
 //! id:     u64   of a request and its replies, of a ping and its pong; 0 otherwise
 //! body          hello, welcome, reply: MessagePack. Refuse: UTF-8. Request: the target's incarnation (u64), MessagePack
 //! ```
+//!
+//! Traces are entries of a position (u16) and a trace context (25 bytes, `telemetry::trace`), and then their number (u16).
+//! A node that does not know the flag takes them for bytes after a MessagePack value, which it does not look at.
 //!
 //! Numbers are big-endian. This layout and the meaning of the kinds 1 to 3 are the same in all versions of the protocol;
 //! all else belongs to the version that both sides have agreed on.
@@ -15,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Hello, Reply, Request};
+use crate::telemetry::trace::TraceContext;
 
 /// Bytes of the length in front of a frame.
 pub const PREFIX: usize = 4;
@@ -32,6 +36,15 @@ const PONG: u8 = 7;
 const DEPTH: usize = 16;
 /// The flag of a last reply.
 const LAST: u8 = 1;
+/// The flag of a request with traces.
+const TRACED: u8 = 2;
+/// Bytes of a trace: a position and a context.
+const TRACE: usize = 2 + TraceContext::BYTES;
+/// Traces of one request, at the most; others are left out.
+const MAX_TRACES: usize = 256;
+
+/// The spans that a request is made for, each with the position of its announce in the request.
+pub type RequestTraces = Vec<(u16, TraceContext)>;
 
 /// One frame. Bodies in MessagePack are left as they are, for [`decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +63,8 @@ pub enum Frame<'a> {
         incarnation: u64,
         /// The request.
         body: &'a [u8],
+        /// The traces, for [`traces`]; most often empty.
+        traces: &'a [u8],
     },
     /// A [`Reply`], or a part of it.
     Reply {
@@ -141,7 +156,8 @@ pub fn parse(input: &[u8], limit: usize) -> Result<Parsed<'_>, FrameError> {
         REFUSE => Frame::Refuse(std::str::from_utf8(body).map_err(|_| FrameError::Body)?),
         REQUEST => {
             let (incarnation, body) = body.split_first_chunk().ok_or(FrameError::Body)?;
-            Frame::Request { id, incarnation: u64::from_be_bytes(*incarnation), body }
+            let (body, traces) = if flags & TRACED == 0 { (body, &[][..]) } else { split_traces(body)? };
+            Frame::Request { id, incarnation: u64::from_be_bytes(*incarnation), body, traces }
         }
         REPLY => Frame::Reply { id, last: flags & LAST != 0, body },
         PING => Frame::Ping(id),
@@ -149,6 +165,23 @@ pub fn parse(input: &[u8], limit: usize) -> Result<Parsed<'_>, FrameError> {
         _ => return Err(FrameError::Kind),
     };
     Ok(Parsed::Frame(frame, PREFIX + length))
+}
+
+fn split_traces(body: &[u8]) -> Result<(&[u8], &[u8]), FrameError> {
+    let (rest, count) = body.split_last_chunk().ok_or(FrameError::Body)?;
+    let bytes = usize::from(u16::from_be_bytes(*count)) * TRACE;
+    let at = rest.len().checked_sub(bytes).ok_or(FrameError::Body)?;
+    Ok(rest.split_at(at))
+}
+
+/// Reads the traces of a request. What is none is left out.
+pub fn traces(bytes: &[u8]) -> RequestTraces {
+    let entries = bytes.as_chunks::<TRACE>().0.iter().take(MAX_TRACES);
+    let entry = |bytes: &[u8; TRACE]| {
+        let (position, context) = bytes.split_first_chunk()?;
+        Some((u16::from_be_bytes(*position), TraceContext::from_bytes(context.first_chunk()?)?))
+    };
+    entries.filter_map(entry).collect()
 }
 
 /// Reads a body in MessagePack. Fields that are not known are skipped.
@@ -188,7 +221,7 @@ pub fn write_refuse(out: &mut Vec<u8>, why: &str, limit: usize) -> Result<(), Fr
     })
 }
 
-/// Appends a request for the node with this incarnation.
+/// Appends a request for the node with this incarnation, and the spans that it is made for.
 ///
 /// # Errors
 /// See [`write_hello`].
@@ -197,11 +230,22 @@ pub fn write_request(
     id: u64,
     incarnation: u64,
     request: &Request,
+    traces: &[(u16, TraceContext)],
     limit: usize,
 ) -> Result<(), FrameError> {
-    write(out, REQUEST, 0, id, limit, |out| {
+    let traces = &traces[..traces.len().min(MAX_TRACES)];
+    let flags = if traces.is_empty() { 0 } else { TRACED };
+    write(out, REQUEST, flags, id, limit, |out| {
         out.extend_from_slice(&incarnation.to_be_bytes());
-        pack(out, request)
+        pack(out, request)?;
+        if !traces.is_empty() {
+            for (position, context) in traces {
+                out.extend_from_slice(&position.to_be_bytes());
+                out.extend_from_slice(&context.to_bytes());
+            }
+            out.extend_from_slice(&(traces.len() as u16).to_be_bytes());
+        }
+        Ok(())
     })
 }
 

@@ -6,7 +6,7 @@ use super::{ConnectionId, Fields, TransactionId, action};
 use crate::swarm::{Counts, Family, PeerAddr};
 
 /// Bytes of an announce reply before its peers.
-const ANNOUNCE_HEADER_LEN: usize = 20;
+pub const ANNOUNCE_REPLY_HEAD: usize = 20;
 /// Bytes of the action and the transaction id that every reply starts with.
 const HEADER_LEN: usize = 8;
 /// Bytes of one swarm's counts in a scrape reply.
@@ -14,7 +14,7 @@ const SCRAPE_ENTRY_LEN: usize = 12;
 
 /// How many peers fit into an announce reply of at most `reply_bytes`.
 pub const fn max_peers(family: Family, reply_bytes: usize) -> usize {
-    reply_bytes.saturating_sub(ANNOUNCE_HEADER_LEN) / family.stride()
+    reply_bytes.saturating_sub(ANNOUNCE_REPLY_HEAD) / family.stride()
 }
 
 /// How many swarms fit into a scrape reply of at most `reply_bytes`.
@@ -35,7 +35,7 @@ pub fn write_connect(out: &mut Vec<u8>, transaction_id: TransactionId, connectio
 /// `interval` is in seconds.
 #[inline]
 pub fn write_announce(out: &mut Vec<u8>, transaction_id: TransactionId, interval: u32, counts: &Counts) {
-    let mut reply = [0; ANNOUNCE_HEADER_LEN];
+    let mut reply = [0; ANNOUNCE_REPLY_HEAD];
     reply[..8].copy_from_slice(&header(action::ANNOUNCE, transaction_id));
     reply[8..12].copy_from_slice(&int(interval));
     reply[12..16].copy_from_slice(&int(counts.leechers));

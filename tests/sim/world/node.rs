@@ -17,6 +17,7 @@ use tidings::node::{Cluster, Hearing, Identity, Parts, lonely_routes};
 use tidings::partition::{Common, Message, Owners, Place, Replication, Supervisor, SupervisorArguments};
 use tidings::router::{self, Router};
 use tidings::swarm::{KeyedHash, Quota};
+use tidings::telemetry::trace::Traces;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep};
 
@@ -95,6 +96,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         clock: clock.clone(),
         tick: TICK,
         replication: Some(Arc::new(Replication::new(routes.clone(), partitions, settings.cluster.ack))),
+        traces: Traces::off(),
     });
     let router = Router::new(
         owners.clone(),
@@ -105,6 +107,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
             stale: router::StaleCache::new(100, Duration::from_secs(TTL.into())),
             interval: settings.announce.interval,
             clock: clock.clone(),
+            traces: Traces::off(),
             metrics: Default::default(),
         })),
     );

@@ -44,7 +44,7 @@ fn pings_and_requests_have_their_golden_bytes() {
     let mut bytes = Vec::new();
     write_ping(&mut bytes, 0x0102);
     write_pong(&mut bytes, 3);
-    write_request(&mut bytes, 4, 5, &Request::Announces(ByteBuf::from("xy")), LIMIT).unwrap();
+    write_request(&mut bytes, 4, 5, &Request::Announces(ByteBuf::from("xy")), &[], LIMIT).unwrap();
     write_reply(&mut bytes, 6, true, &Reply::Done, LIMIT).unwrap();
     let golden = [
         b"\0\0\0\x0a\x06\0\0\0\0\0\0\0\x01\x02".as_slice(),
@@ -54,6 +54,44 @@ fn pings_and_requests_have_their_golden_bytes() {
     ]
     .concat();
     assert_eq!(bytes, golden, "{}", bytes.escape_ascii());
+}
+
+/// A node that knows nothing of traces reads the same request: it looks neither at the flag nor behind the MessagePack.
+#[test]
+fn traces_follow_a_request_and_whoever_does_not_know_them_does_not_mind() {
+    let contexts: Vec<_> = [b"0123456789abcdef01234567\x01", b"fedcba987654321076543210\x01"]
+        .into_iter()
+        .map(|bytes| TraceContext::from_bytes(bytes).unwrap())
+        .collect();
+    let traces = [(0, contexts[0]), (0x0102, contexts[1])];
+    let request = Request::Announces(ByteBuf::from("xy"));
+    let mut bytes = Vec::new();
+    write_request(&mut bytes, 4, 5, &request, &traces, LIMIT).unwrap();
+    let golden = [
+        b"\0\0\0\x59\x04\x02\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\x81\xa9Announces\xc4\x02xy".as_slice(),
+        b"\0\00123456789abcdef01234567\x01\x01\x02fedcba987654321076543210\x01\0\x02",
+    ]
+    .concat();
+    assert_eq!(bytes, golden, "{}", bytes.escape_ascii());
+    let Ok(Parsed::Frame(Frame::Request { body, traces: read, .. }, _)) = parse(&bytes, LIMIT) else { panic!() };
+    assert_eq!((decode::<Request>(body), super::traces(read)), (Ok(request.clone()), traces.to_vec()));
+
+    // As it was read before there were traces.
+    bytes[5] = 0;
+    let Ok(Parsed::Frame(Frame::Request { body, traces: [], .. }, _)) = parse(&bytes, LIMIT) else { panic!() };
+    assert!(body.ends_with(b"\0\x02"));
+    assert_eq!(decode::<Request>(body), Ok(request));
+}
+
+#[test]
+fn traces_that_are_none_do_no_harm() {
+    let request = Request::Compare;
+    let mut bytes = Vec::new();
+    write_request(&mut bytes, 4, 5, &request, &[], LIMIT).unwrap();
+    bytes[5] = 2;
+    // The last two bytes of the request are no number of traces that would fit.
+    assert_eq!(parse(&bytes, LIMIT), Err(FrameError::Body));
+    assert_eq!(super::traces(&[0; 27 * 3 + 5]), vec![], "none is sampled");
 }
 
 /// A later version may add fields, to what opens a connection and to what follows.
@@ -78,7 +116,7 @@ fn fields_that_are_not_known_are_skipped() {
 fn what_is_too_long_is_neither_written_nor_read() {
     let mut bytes = vec![1, 2, 3];
     let request = Request::Announces(ByteBuf::from(vec![0; 100]));
-    assert_eq!(write_request(&mut bytes, 1, 1, &request, 100), Err(FrameError::TooLong(100)));
+    assert_eq!(write_request(&mut bytes, 1, 1, &request, &[], 100), Err(FrameError::TooLong(100)));
     assert_eq!(bytes, [1, 2, 3]);
     // The length alone is enough to know.
     assert_eq!(parse(&[0xff; 4], LIMIT), Err(FrameError::TooLong(LIMIT)));
@@ -134,10 +172,10 @@ proptest! {
     #[test]
     fn messages_survive_their_frames(request in request(), reply in reply(), id: u64, incarnation: u64, last: bool) {
         let mut bytes = Vec::new();
-        write_request(&mut bytes, id, incarnation, &request, LIMIT).unwrap();
+        write_request(&mut bytes, id, incarnation, &request, &[], LIMIT).unwrap();
         write_reply(&mut bytes, id, last, &reply, LIMIT).unwrap();
         let Ok(Parsed::Frame(first, used)) = parse(&bytes, LIMIT) else { panic!() };
-        let Frame::Request { id: read, incarnation: meant, body } = first else { panic!() };
+        let Frame::Request { id: read, incarnation: meant, body, traces: [] } = first else { panic!() };
         prop_assert_eq!((read, meant, decode(body)), (id, incarnation, Ok(request)));
         let Ok(Parsed::Frame(Frame::Reply { id: read, last: end, body }, rest)) = parse(&bytes[used..], LIMIT) else {
             panic!()

@@ -1,0 +1,70 @@
+//! Announces that are traced, and those that have proved to be slow.
+
+use std::time::Duration;
+
+use super::{Done, State, UdpAnnounce};
+use crate::clock::Now;
+use crate::partition::replication::Cause;
+use crate::partition::traced::{Late, client, said};
+use crate::swarm::{Announce, Counts};
+use crate::telemetry::trace::{FlightRecord, Steps, Transport, Why, names::span};
+
+impl State {
+    /// [`State::announce`], with a span for each part of it if there are `steps`.
+    #[expect(clippy::too_many_arguments, reason = "one announce and all that it depends on")]
+    pub(super) fn announce_traced(
+        &mut self,
+        steps: Option<&mut Steps>,
+        hash: u64,
+        announce: &Announce,
+        now: Now,
+        random: u64,
+        out: &mut Vec<u8>,
+        head: impl FnOnce(Counts, &mut Vec<u8>),
+    ) -> Done {
+        let Some(steps) = steps else { return self.announce(hash, announce, now, random, out, head) };
+        steps.step(span::QUEUE);
+        let mut applied = Duration::ZERO;
+        let done = self.announce(hash, announce, now, random, out, |counts, out| {
+            applied = steps.now();
+            head(counts, out);
+        });
+        let context = steps.step_at(span::APPLY, applied);
+        steps.step(span::SELECT);
+        if done.changed {
+            self.partitions.changes.causes.push(Cause { hash, context, forwarded: false });
+        }
+        done
+    }
+
+    /// Traces those of a batch that were slow, as far as may be told.
+    pub(super) fn tell_slow(&self, announces: &[UdpAnnounce], record: FlightRecord, began: Now) {
+        let traces = &self.common.traces;
+        if !traces.is_on() {
+            return;
+        }
+        let now = traces.now();
+        if !traces.is_slow(record.received, now) {
+            return;
+        }
+        let record = FlightRecord { began: began.uptime, ..record };
+        for request in announces.iter().filter(|request| !request.answered) {
+            if !traces.may_tell(now) {
+                return;
+            }
+            let said = said(&request.announce, self.partition(request.hash));
+            traces.afterwards(record, Why::Slow, Transport::Udp, client(&request.to), Some(&said), None);
+        }
+    }
+
+    /// What is kept of an announce whose reply waits for a replica.
+    pub(super) fn late(&self, request: &UdpAnnounce, record: FlightRecord) -> Option<Box<Late>> {
+        let traces = &self.common.traces;
+        let (announce, partition, to) = (request.announce, self.partition(request.hash), request.to);
+        traces.is_on().then(|| Box::new(Late { traces: traces.clone(), record, announce, partition, to }))
+    }
+
+    fn partition(&self, hash: u64) -> u16 {
+        hash as u16 & (self.common.partitions - 1)
+    }
+}

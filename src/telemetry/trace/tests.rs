@@ -1,0 +1,225 @@
+//! Whole traces, as they reach an exporter.
+
+use opentelemetry::trace::{SpanKind, Status};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter};
+use parking_lot::Mutex;
+
+use super::names::{key, span};
+use super::*;
+use crate::clock::Now;
+use crate::config::Settings;
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 77));
+const SAID: Said<'static> = Said { info_hash: &[0xab; 20], event: "started", num_want: 50, partition: 7 };
+
+/// A clock that goes on by a millisecond with each look.
+struct Steady(Mutex<u64>);
+
+impl Clock for Steady {
+    fn now(&self) -> Now {
+        let mut millis = self.0.lock();
+        *millis += 1;
+        Now { uptime: Duration::from_millis(*millis), wall_millis: 1_700_000_000_000 + *millis }
+    }
+}
+
+fn options(ratio: f64) -> TraceOptions {
+    let mut settings = Settings::default();
+    settings.telemetry.sample_ratio = ratio;
+    settings.telemetry.slow_per_second = 2;
+    settings.telemetry.trusted_probes = vec!["203.0.113.0/24".parse().unwrap()];
+    TraceOptions::new(&settings, |name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://x".into()))
+        .unwrap()
+        .unwrap()
+}
+
+fn traces_to(sink: Arc<Sink>, ratio: f64, secret: u8) -> Traces {
+    Traces::to(sink, options(ratio), Arc::new(Steady(Mutex::new(0))), &[secret; 16], rand::random)
+}
+
+fn traces(ratio: f64) -> (Traces, InMemorySpanExporter) {
+    let exporter = InMemorySpanExporter::default();
+    (traces_to(Sink::at_once(exporter.clone()), ratio, 7), exporter)
+}
+
+fn attribute(span: &SpanData, key: &str) -> Option<String> {
+    span.attributes.iter().find(|pair| pair.key.as_str() == key).map(|pair| pair.value.as_str().into_owned())
+}
+
+fn named<'a>(spans: &'a [SpanData], name: &str) -> &'a SpanData {
+    spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name} among {spans:?}"))
+}
+
+/// Every span but `root` has its parent among the others and lies within it.
+fn check_tree(spans: &[SpanData], root: &str) {
+    for span in spans.iter().filter(|span| span.name != root) {
+        let parent = spans.iter().find(|other| other.span_context.span_id() == span.parent_span_id);
+        let parent = parent.unwrap_or_else(|| panic!("{} has no parent", span.name));
+        assert_eq!(span.span_context.trace_id(), parent.span_context.trace_id());
+        assert!(span.start_time >= parent.start_time && span.end_time <= parent.end_time, "{span:?} in {parent:?}");
+    }
+    for span in spans {
+        assert!(!format!("{span:?}").contains("203.0.113"), "a raw address: {span:?}");
+    }
+}
+
+fn announce(traces: &Traces, chosen: bool, parent: Option<Parent>) -> Option<Box<OpenTrace>> {
+    let received = traces.now();
+    let mut trace = traces.announce(chosen, parent, received, Transport::Udp, CLIENT)?;
+    trace.steps().step(span::RECEIVE);
+    trace.says(&SAID);
+    trace.steps().step(span::ADMIT);
+    Some(trace)
+}
+
+#[test]
+fn an_announce_that_another_node_answers_is_one_trace() {
+    let (here, exporter) = traces(1.0);
+    let there = traces_to(Sink::at_once(exporter.clone()), 0.0, 7);
+    let mut trace = announce(&here, true, None).unwrap();
+    let caller = trace.call(span::CALL_ANNOUNCES, "eu-2".into());
+    let received = TraceContext::from_bytes(&caller.to_bytes()).unwrap();
+    let mut served = there.serve(span::CALL_ANNOUNCES, received).unwrap();
+    served.steps().step(span::APPLY);
+    // The clocks of the two are not the same, which is no matter here.
+    served.finish();
+    trace.called(None);
+    trace.answers(3, "remote");
+    trace.finish_with(span::REPLY);
+
+    let spans = exporter.get_finished_spans().unwrap();
+    let root = named(&spans, span::ANNOUNCE);
+    assert_eq!(root.span_kind, SpanKind::Server);
+    assert_eq!(root.status, Status::Unset);
+    assert_eq!(attribute(root, key::INFO_HASH).unwrap(), "abababab");
+    assert_eq!(attribute(root, key::NETWORK_TRANSPORT).unwrap(), "udp");
+    assert_eq!(attribute(root, key::PEERS).unwrap(), "3");
+    let [client, server] = [SpanKind::Client, SpanKind::Server]
+        .map(|kind| spans.iter().find(|span| span.name == span::CALL_ANNOUNCES && span.span_kind == kind).unwrap());
+    assert_eq!(client.parent_span_id, root.span_context.span_id());
+    assert_eq!(attribute(client, key::SERVER).unwrap(), "eu-2");
+    assert_eq!(attribute(client, key::RPC_STATUS).unwrap(), "OK");
+    assert_eq!((server.parent_span_id, server.parent_span_is_remote), (client.span_context.span_id(), true));
+    assert_eq!(named(&spans, span::APPLY).parent_span_id, server.span_context.span_id());
+    assert!(spans.iter().all(|span| span.span_context.trace_id() == root.span_context.trace_id()));
+    let own: Vec<_> = spans.iter().filter(|span| ![span::APPLY].contains(&&*span.name)).cloned().collect();
+    check_tree(&own.into_iter().filter(|span| !span.parent_span_is_remote).collect::<Vec<_>>(), span::ANNOUNCE);
+    assert_eq!(here.counts().unwrap().exported.load(Relaxed), 5);
+}
+
+#[test]
+fn whatever_becomes_of_a_request_its_spans_have_their_parents() {
+    let (traces, exporter) = traces(1.0);
+    let mut trace = announce(&traces, true, None).unwrap();
+    trace.call(span::CALL_ANNOUNCES, "eu-2".into());
+    drop(trace);
+    let spans = exporter.get_finished_spans().unwrap();
+    check_tree(&spans, span::ANNOUNCE);
+    for name in [span::ANNOUNCE, span::CALL_ANNOUNCES] {
+        let span = named(&spans, name);
+        assert_eq!((attribute(span, key::ERROR).unwrap(), &span.status), ("lost".into(), &Status::error("lost")));
+    }
+}
+
+#[test]
+fn a_probe_has_its_way_and_others_are_left_to_chance() {
+    let (traces, exporter) = traces(0.0);
+    assert!(announce(&traces, false, None).is_none());
+    let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0";
+    let [wanted, unwanted] = ["1", "0"].map(|flag| Parent::parse(&format!("{text}{flag}")));
+    assert!(announce(&traces, true, unwanted).is_none());
+    announce(&traces, false, wanted).unwrap().finish();
+    let spans = exporter.get_finished_spans().unwrap();
+    let root = named(&spans, span::ANNOUNCE);
+    assert_eq!(root.span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!((root.parent_span_id.to_string().as_str(), root.parent_span_is_remote), ("b7ad6b7169203331", true));
+    assert!(traces.trusts(CLIENT) && !traces.trusts("198.51.100.1".parse().unwrap()));
+}
+
+#[test]
+fn slow_and_failed_announces_are_told_afterwards_but_not_too_many() {
+    let (traces, exporter) = traces(0.0);
+    let millis = Duration::from_millis;
+    assert!(traces.is_slow(millis(100), millis(350)) && !traces.is_slow(millis(100), millis(349)));
+    let may: Vec<bool> = (0..4).map(|_| traces.may_tell(millis(10))).collect();
+    assert_eq!(may, [true, true, false, false]);
+    let record = FlightRecord { received: millis(1), handed: millis(2), began: millis(3) };
+    traces.afterwards(record, Why::Slow, Transport::Udp, Some(CLIENT), Some(&SAID), None);
+    let spans = exporter.get_finished_spans().unwrap();
+    check_tree(&spans, span::ANNOUNCE);
+    assert_eq!(attribute(named(&spans, span::ANNOUNCE), key::AFTERWARDS).unwrap(), "slow");
+    let queue = named(&spans, span::QUEUE);
+    assert_eq!(queue.end_time.duration_since(queue.start_time).unwrap(), millis(1));
+    exporter.reset();
+    traces.afterwards(record, Why::Failed("no_holder"), Transport::Udp, None, None, Some("eu-2".into()));
+    let spans = exporter.get_finished_spans().unwrap();
+    check_tree(&spans, span::ANNOUNCE);
+    assert_eq!(attribute(named(&spans, span::ANNOUNCE), key::ERROR).unwrap(), "no_holder");
+    assert_eq!(attribute(named(&spans, span::CALL_ANNOUNCES), key::SERVER).unwrap(), "eu-2");
+}
+
+#[test]
+fn a_batch_links_to_what_it_is_made_of() {
+    let (traces, exporter) = traces(0.0);
+    assert!(traces.batch(Duration::ZERO, &[]).is_none());
+    let cause = Parent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap().context;
+    let mut batch = traces.batch(Duration::from_millis(1), &[cause]).unwrap();
+    for error in [Some("timeout"), None] {
+        batch.call(span::CALL_DELTAS, "eu-2".into());
+        batch.called(error);
+    }
+    batch.finish();
+    let spans = exporter.get_finished_spans().unwrap();
+    check_tree(&spans, span::REPLICATE);
+    let batch = named(&spans, span::REPLICATE);
+    assert_eq!(batch.links.len(), 1);
+    assert_eq!(
+        (batch.links[0].span_context.trace_id(), batch.links[0].span_context.span_id()),
+        (cause.trace, cause.span)
+    );
+    assert_ne!(batch.span_context.trace_id(), cause.trace);
+    assert_eq!(spans.iter().filter(|span| span.span_kind == SpanKind::Client).count(), 2);
+}
+
+#[test]
+fn an_address_is_hashed_with_a_key_of_the_cluster() {
+    let hash = |secret| {
+        let traces = traces_to(Sink::at_once(InMemorySpanExporter::default()), 0.0, secret);
+        traces.0.unwrap().client(CLIENT)
+    };
+    assert_eq!(hash(1), hash(1));
+    assert_ne!(hash(1), hash(2));
+    assert!(hash(1).starts_with("keyed-") && hash(1).len() == 22);
+}
+
+#[test]
+fn nothing_is_asked_for_while_tracing_is_off() {
+    let off = Traces::off();
+    assert_eq!((off.now(), off.is_on(), off.choose(), off.has_probes()), (Duration::ZERO, false, false, false));
+    assert!(!off.countdown().hit() && !off.may_tell(Duration::ZERO) && !off.is_slow(Duration::ZERO, Duration::MAX));
+    assert!(announce(&off, true, None).is_none());
+}
+
+/// A collector that refuses.
+#[derive(Debug)]
+struct Refusing;
+
+impl SpanExporter for Refusing {
+    async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+        Err(OTelSdkError::InternalFailure("refused".into()))
+    }
+}
+
+#[test]
+fn what_is_dropped_is_counted() {
+    let traces = traces_to(Sink::at_once(Refusing), 1.0, 7);
+    announce(&traces, true, None).unwrap().finish();
+    let counts = traces.counts().unwrap();
+    assert_eq!([&counts.exported, &counts.queue_full, &counts.failed].map(|it| it.load(Relaxed)), [0, 0, 3]);
+
+    let traces = traces_to(Sink::stuck(2), 1.0, 7);
+    announce(&traces, true, None).unwrap().finish();
+    let counts = traces.counts().unwrap();
+    assert_eq!([&counts.exported, &counts.queue_full, &counts.failed].map(|it| it.load(Relaxed)), [0, 1, 0]);
+}

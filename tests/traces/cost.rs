@@ -1,0 +1,129 @@
+//! What tracing costs: replies per CPU second of the tracker, and how long clients wait while the collector dies.
+//!
+//! As it is, this test only sees to it that all of it works. `tests/must_show traces` sets `TIDINGS_TRACES_SECONDS` to
+//! measure: with the tracker on core 0, load and collector on core 1, and the bounds of the real thing.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::receiver::Receiver;
+use super::tracker::{Tracker, command, figure, scale};
+
+/// Rounds, in each of which every ratio has its turn.
+const ROUNDS: u64 = 5;
+
+/// The seconds of one measurement, and the cores of tracker and load, if it is to be one.
+fn measured() -> (Option<u64>, [Option<u64>; 2]) {
+    let seconds = std::env::var("TIDINGS_TRACES_SECONDS").ok().map(|value| value.parse().expect("a whole number"));
+    (seconds, seconds.map_or([None; 2], |_| [Some(0), Some(1)]))
+}
+
+/// Keeps this process, which is the collector, off the tracker's core.
+fn step_aside(core: Option<u64>) {
+    if let Some(core) = core {
+        let status = Command::new("taskset")
+            .args(["-a", "-cp", &core.to_string(), &std::process::id().to_string()])
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+fn spawn(core: Option<u64>, tracker: &Tracker, args: &str) -> Child {
+    let mut command = command(core);
+    command.args(["load", "--json", "--target", &format!("udp://{}", tracker.udp[0])]).args(args.split_whitespace());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn finish(load: Child) -> Value {
+    let output = load.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+}
+
+fn start(core: Option<u64>, receiver: &Receiver, ratio: Option<&str>) -> Tracker {
+    let mut settings = vec!["announce.threads=1".to_owned()];
+    if let Some(ratio) = ratio {
+        settings.extend([receiver.setting(), format!("telemetry.sample_ratio={ratio}")]);
+    }
+    Tracker::start(core, &settings)
+}
+
+/// Replies per CPU second, and per second.
+fn rate(tracker: &Tracker, core: Option<u64>, population: &str, seconds: u64) -> [f64; 2] {
+    let cpu = || tracker.metrics().sum("process_cpu_seconds_total", &[]);
+    let before = cpu();
+    let json = finish(spawn(core, tracker, &format!("{population} --duration {seconds}s")));
+    let answers = json["load"]["answers"].as_f64().unwrap();
+    // A tick of the clock that the system counts by.
+    [answers / (cpu() - before).max(0.01), json["load"]["answers_per_second"].as_f64().unwrap()]
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[test]
+fn tracing_costs_little_and_a_dying_collector_nothing() {
+    let (seconds, cores) = measured();
+    step_aside(cores[1]);
+    let mut receiver = Receiver::start();
+    receiver.forget();
+    let population = if seconds.is_some() { "--swarms 100000 --peers 500000" } else { "--swarms 100 --peers 2000" };
+    let ratios = [None, Some("0.0001"), Some("0.01")];
+    let (mut relative, mut capacity) = ([const { Vec::new() }; 2], 0.0f64);
+    for round in 0..if seconds.is_some() { scale("TIDINGS_TRACES_ROUNDS", ROUNDS) } else { 1 } {
+        let rates = ratios.map(|ratio| {
+            // A new process each time: where its memory lies makes a difference of its own.
+            let tracker = start(cores[0], &receiver, ratio);
+            // Once without being looked at, so that all peers are known.
+            rate(&tracker, cores[1], population, seconds.map_or(1, |seconds| seconds / 2 + 1));
+            let [per_cpu, per_second] = rate(&tracker, cores[1], population, seconds.unwrap_or(1));
+            capacity = capacity.max(per_second);
+            let spans = ["exported", "queue_full", "failed"]
+                .map(|outcome| tracker.metrics().sum("tidings_trace_spans_total", &[outcome]));
+            println!(
+                "round {round}: {per_cpu:.0} replies per CPU second at {}, spans {spans:?}",
+                ratio.unwrap_or("off")
+            );
+            per_cpu
+        });
+        (0..2).for_each(|at| relative[at].push(rates[at + 1] / rates[0]));
+    }
+    let [low, high] = relative.map(median);
+
+    let tracker = start(cores[0], &receiver, Some("0.01"));
+    let rate = if seconds.is_some() { (capacity / 2.0) as u64 } else { 200 };
+    let length = seconds.unwrap_or(2) * 2;
+    let load = spawn(
+        cores[1],
+        &tracker,
+        &format!("{population} --mode open --rate {rate} --duration {length}s --deadline 2s"),
+    );
+    std::thread::sleep(Duration::from_secs(length / 2));
+    receiver.kill();
+    let json = finish(load);
+    let load = &json["load"];
+    let (p99, p999) = (load["requests"]["p99_us"].as_f64().unwrap(), load["requests"]["p99.9_us"].as_f64().unwrap());
+    let lost = load["lost"].as_u64().unwrap() + load["unsent"].as_u64().unwrap();
+
+    // Without cores of their own only a stall is a failure.
+    let [low_bound, high_bound] = if seconds.is_some() { [0.98, 0.95] } else { [0.0; 2] };
+    let (p99_bound, p999_bound, lost_bound) = if seconds.is_some() { (1e3, 5e3, 0) } else { (5e5, 1.5e6, 8) };
+    let ms = |micros: f64| format!("{:.3} ms", micros / 1e3);
+    let share = |name: &str, share: f64, bound: f64| {
+        figure(name, &format!("{share:.3}"), &format!("≥ {bound} of tracing off"), share >= bound)
+    };
+    let verdicts = [
+        share("replies per CPU second with one announce in 10,000 traced", low, low_bound),
+        share("replies per CPU second with one announce in 100 traced", high, high_bound),
+        figure("p99 while the collector is killed", &ms(p99), &format!("≤ {}", ms(p99_bound)), p99 <= p99_bound),
+        figure("p99.9 while the collector is killed", &ms(p999), &format!("≤ {}", ms(p999_bound)), p999 <= p999_bound),
+        figure("replies lost meanwhile", &lost.to_string(), &format!("≤ {lost_bound}"), lost <= lost_bound),
+    ];
+    assert!(verdicts.iter().all(|good| *good), "{json:#}");
+}
