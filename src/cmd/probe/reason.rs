@@ -46,16 +46,16 @@ pub enum Reason {
     #[error("wrong counts: {0}")]
     Counts(String),
     /// A peer that was not announced.
-    #[error("unexpected peer: {0} was told, which nobody has announced to this swarm")]
+    #[error("unexpected peer: {0:?} was told, which nobody has announced to this swarm")]
     Unexpected(PeerAddr),
     /// One peer more than once.
-    #[error("repeated peer: {0} was told twice")]
+    #[error("repeated peer: {0:?} was told twice")]
     Repeated(PeerAddr),
     /// The peer itself.
-    #[error("own address: {0} was told of itself")]
+    #[error("own address: {0:?} was told of itself")]
     Own(PeerAddr),
     /// The right port at an address that cannot be right.
-    #[error("wrong address: {told} was told, and announced from {ip}")]
+    #[error("wrong address: {told:?} was told, and announced from {ip}")]
     Address {
         /// What was told.
         told: PeerAddr,
