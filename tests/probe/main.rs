@@ -24,12 +24,16 @@ use serde_json::Value;
 
 /// What a run has shown.
 pub struct Probed {
+    /// The exit code.
     pub code: Option<i32>,
+    /// Standard output.
     pub out: String,
+    /// Standard error.
     pub err: String,
 }
 
 impl Probed {
+    /// The object that `--json` prints.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {} {}", self.out, self.err))
     }
@@ -64,6 +68,7 @@ pub fn probe(args: &str) -> Probed {
     told(command(args).output().unwrap())
 }
 
+/// What a finished run has shown.
 pub fn told(output: Output) -> Probed {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Probed { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
