@@ -287,7 +287,7 @@ impl Settings {
             ));
         }
         if let Some(endpoint) = &telemetry.otlp_endpoint
-            && !endpoint.strip_prefix("http://").is_some_and(|rest| !rest.is_empty())
+            && endpoint.strip_prefix("http://").is_none_or(str::is_empty)
         {
             return Err(Invalid::new(
                 &["telemetry.otlp_endpoint"],

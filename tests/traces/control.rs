@@ -17,8 +17,11 @@ fn membership_takeover_and_handoff_are_traced_without_any_sampling() {
     let endpoint = receiver.setting();
     let mut cluster = Cluster::new(Network::loopback(), &[&endpoint, "telemetry.sample_ratio=0"]);
     cluster.environment = SOON.to_vec();
-    ["eu-1", "eu-2"].iter().for_each(|node| cluster.start_node(node));
-    cluster.wait_ready();
+    // One after the other: nodes that start together with nothing have nothing to hand over.
+    for node in ["eu-1", "eu-2"] {
+        cluster.start_node(node);
+        cluster.wait_ready();
+    }
     let has =
         |node: &str, name: &str| receiver.spans().into_iter().any(|seen| seen.node == node && seen.span.name == name);
     wait_for("a handoff", LIMIT, || {

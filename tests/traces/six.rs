@@ -168,10 +168,10 @@ fn a_forced_announce_at_a_node_that_does_not_own_it_is_one_trace() {
     tree::check(&spans, &[]);
 
     // The start of the cluster itself.
-    for name in ["cluster.membership", "cluster.placement", "partition.handoff"] {
+    for name in ["cluster.membership", "cluster.placement"] {
         let nodes: BTreeSet<_> =
             receiver.spans().into_iter().filter(|seen| seen.span.name == name).map(|seen| seen.node).collect();
-        assert!(nodes.len() >= if name == "partition.handoff" { 1 } else { 6 }, "{name}: {nodes:?}");
+        assert_eq!(nodes.len(), 6, "{name}: {nodes:?}");
     }
     receiver.spans().iter().for_each(tree::check_private);
 }

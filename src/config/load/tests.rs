@@ -121,7 +121,7 @@ fn unknown_names_are_told_with_the_nearest() {
         (
             "qqq.x = 1",
             "tidings.toml:1: there is no section [qqq]: the sections are node, announce, tls, ops, limits, access_list, \
-             cluster",
+             cluster, telemetry",
         ),
         ("node = 5", "tidings.toml:1: node is a section: write [node] on a line of its own and its keys below"),
     ] {

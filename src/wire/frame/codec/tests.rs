@@ -69,7 +69,7 @@ fn traces_follow_a_request_and_whoever_does_not_know_them_does_not_mind() {
     write_request(&mut bytes, 4, 5, &request, &traces, LIMIT).unwrap();
     let golden = [
         b"\0\0\0\x59\x04\x02\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\x81\xa9Announces\xc4\x02xy".as_slice(),
-        b"\0\00123456789abcdef01234567\x01\x01\x02fedcba987654321076543210\x01\0\x02",
+        b"\0\x000123456789abcdef01234567\x01\x01\x02fedcba987654321076543210\x01\0\x02",
     ]
     .concat();
     assert_eq!(bytes, golden, "{}", bytes.escape_ascii());
