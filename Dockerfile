@@ -10,7 +10,7 @@ FROM scratch AS base
 USER 65532:65532
 EXPOSE 6969/tcp 6969/udp
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["/usr/bin/tidings", "probe", "--target", "udp://127.0.0.1:6969", "--quiet"]
 ENTRYPOINT ["/usr/bin/tidings"]
 CMD ["serve"]

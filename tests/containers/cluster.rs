@@ -17,7 +17,7 @@ pub const NODES: [&str; 6] = ["eu-1", "eu-2", "us-1", "us-2", "ap-1", "ap-2"];
 /// The regions in the order of their networks.
 pub const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 /// How long the nodes may take to find each other and to hold all partitions.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(120);
 
 /// A running cluster. Everything of it is removed with the value.
 pub struct Cluster {
@@ -50,7 +50,7 @@ impl Cluster {
         };
         let began = Instant::now();
         it.compose(&["up", "-d"]);
-        wait_until("all nodes are healthy", 2 * READY, || it.health().iter().all(|health| health == "healthy"));
+        wait_until("all nodes are healthy", READY, || it.health().iter().all(|health| health == "healthy"));
         it.healthy_after = began.elapsed();
         it.wait_ready();
         it

@@ -10,6 +10,7 @@ use super::cluster::{Cluster, NODES, REGIONS};
 use super::engine::{command, docker};
 use super::report::Report;
 use super::scale::{Figures, choose, is_full};
+use super::wait_until;
 
 /// Announces a second over all regions: what is promised, and what a binary without optimisation carries.
 pub const RATE: [u64; 2] = [900, 10_000];
@@ -41,9 +42,17 @@ pub struct Plan<'a> {
 }
 
 impl Loads {
-    /// Starts them.
+    /// Starts them, and returns when all of them announce.
     pub fn start(cluster: &Cluster, plan: &Plan<'_>) -> Self {
-        Self(REGIONS.iter().map(|region| start(cluster, region, plan)).collect())
+        let names = REGIONS.map(|region| create(cluster, region, plan));
+        let it = Self(names.into_iter().map(|name| (name.clone(), attach(&name))).collect());
+        for (name, _) in &it.0 {
+            // The engine takes its time on a busy machine.
+            wait_until(&format!("{name} runs"), Duration::from_secs(30), || {
+                docker(&["inspect", "--format", "{{.State.Running}}", name]) == "true"
+            });
+        }
+        it
     }
 
     /// Whether all of them still announce, or ask.
@@ -62,7 +71,8 @@ impl Loads {
     }
 }
 
-fn start(cluster: &Cluster, region: &str, plan: &Plan<'_>) -> (String, Child) {
+/// Makes the container of one of them.
+fn create(cluster: &Cluster, region: &str, plan: &Plan<'_>) -> String {
     // Another seed means other swarms: what earlier loads have left does not count.
     static SEED: AtomicU64 = AtomicU64::new(1);
     let seed = SEED.fetch_add(1, Relaxed);
@@ -89,9 +99,14 @@ fn start(cluster: &Cluster, region: &str, plan: &Plan<'_>) -> (String, Child) {
     for other in REGIONS.iter().filter(|other| **other != region) {
         docker(&["network", "connect", &cluster.network(other), &name]);
     }
+    name
+}
+
+/// Starts a container; what it prints goes to the child.
+fn attach(name: &str) -> Child {
     let mut attached = command(900, "docker");
-    attached.args(["start", "--attach", &name]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    (name, attached.spawn().unwrap())
+    attached.args(["start", "--attach", name]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    attached.spawn().unwrap()
 }
 
 /// The rows that every test has: nobody was refused, nothing that was acknowledged is gone, and nobody waited long after
