@@ -13,7 +13,7 @@ pub fn a_rolling_restart_loses_nothing(stage: &Stage) {
     stage.with(|cluster| {
         let plan = Plan {
             rate: choose(RATE[0], RATE[1]),
-            seconds: choose(35, 150),
+            seconds: choose(60, 150),
             at: &NODES,
             verify_at: &NODES,
             verify_after: 2,
