@@ -1,7 +1,6 @@
 //! `tidings load` on a cluster, and what it says.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use tidings::clock::{Clock, SystemClock};
 
