@@ -44,11 +44,20 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make an authority, new shared keys, and a directory for each node
-    Init(Nodes),
+    Init(Init),
     /// Make directories for further nodes of a cluster that `init` has made
     Add(Nodes),
     /// Replace a key that all nodes share, one step at a time, while the cluster runs
     Rotate(Rotate),
+}
+
+#[derive(Debug, clap::Args)]
+struct Init {
+    #[command(flatten)]
+    nodes: Nodes,
+    /// Leave what is there as it is, and make only what is missing
+    #[arg(long)]
+    if_missing: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,12 +119,19 @@ impl Args {
     /// # Errors
     /// See [`Failure`].
     pub fn run(self) -> Result<(), Failure> {
-        let done = match self.action {
-            Action::Init(nodes) => nodes.init()?,
-            Action::Add(nodes) => nodes.add()?,
-            Action::Rotate(Rotate { dir, what, step }) => rotate::rotate(&dir, what, step)?,
-        };
-        print(&done)
+        print(&self.action.run()?)
+    }
+}
+
+impl Action {
+    /// What there is to be said afterwards.
+    fn run(self) -> Result<String, KeysError> {
+        match self {
+            Self::Init(Init { nodes, if_missing: false }) => nodes.init(),
+            Self::Init(Init { nodes, if_missing: true }) => nodes.complete(),
+            Self::Add(nodes) => nodes.add(),
+            Self::Rotate(Rotate { dir, what, step }) => rotate::rotate(&dir, what, step),
+        }
     }
 }
 
@@ -132,6 +148,19 @@ impl Nodes {
             files::make_node(dir, id, &authority, &shared)?;
         }
         Ok(format!("{}Keep {}/ca.key off the nodes: whoever has it can make nodes.\n", self.made(), dir.display()))
+    }
+
+    /// `init`, or `add` for those that have no directory yet, or nothing.
+    fn complete(&self) -> Result<String, KeysError> {
+        let Self { dir, nodes } = self;
+        if files::check_no_authority(dir).is_ok() {
+            return self.init();
+        }
+        let missing: Vec<_> = nodes.iter().filter(|id| !dir.join(id).exists()).cloned().collect();
+        if missing.is_empty() {
+            return Ok(format!("All {} nodes have keys in {}, which stay as they are.\n", nodes.len(), dir.display()));
+        }
+        Self { dir: dir.clone(), nodes: missing }.add()
     }
 
     fn add(&self) -> Result<String, KeysError> {

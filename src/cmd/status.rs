@@ -31,7 +31,7 @@ Examples:
   tidings status --ops 10.0.0.1:7070 --json")]
 pub struct Args {
     /// The operations address of the node to ask
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    #[arg(long, value_name = "HOST:PORT", env = "TIDINGS_OPS__LISTEN", default_value = "127.0.0.1:7070")]
     ops: String,
     /// Print the answer as JSON
     #[arg(long)]
@@ -48,7 +48,7 @@ Example:
   tidings leave --ops 10.0.0.1:7070")]
 pub struct LeaveArgs {
     /// The operations address of the node that is to leave
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7070")]
+    #[arg(long, value_name = "HOST:PORT", env = "TIDINGS_OPS__LISTEN", default_value = "127.0.0.1:7070")]
     ops: String,
 }
 

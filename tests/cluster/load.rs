@@ -1,13 +1,11 @@
 //! `tidings load` on a cluster, and what it says.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
-use serde_json::Value;
 use tidings::clock::{Clock, SystemClock};
 
 use super::cluster::{Cluster, binary};
-use super::scale::Figures;
+pub use super::report::{Recall, Report};
 
 /// The time, in milliseconds since the Unix epoch.
 pub fn now_millis() -> u64 {
@@ -43,105 +41,11 @@ impl Load {
     /// Waits for its end; the load has a deadline for all that it does.
     pub fn finish(self) -> Report {
         let output = self.0.wait_with_output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        Report(serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {errors}")))
+        Report::read(&output.stdout, &output.stderr)
     }
 }
 
 /// The URL of a node for UDP clients.
 pub fn url(cluster: &Cluster, node: &str) -> String {
     format!("udp://{}", cluster.announce(node))
-}
-
-/// What a load has found.
-pub struct Report(Value);
-
-/// What a node that was asked afterwards did not know, or knew too much.
-#[derive(Debug, Default)]
-pub struct Recall {
-    /// Peers that were acknowledged and have not stopped.
-    pub expected: u64,
-    /// Of these, what the counts of a scrape lack.
-    pub uncounted: u64,
-    /// Of these, what was not in the lists.
-    pub missing: u64,
-    /// Peers that are counted and were never announced or have stopped.
-    pub extra: u64,
-}
-
-impl Report {
-    /// Answers of the load.
-    pub fn answers(&self) -> u64 {
-        self.0["load"]["requests"]["answers"].as_u64().unwrap()
-    }
-
-    /// Requests of the load that came to nothing: refused, malformed, lost or not sent.
-    pub fn errors(&self) -> u64 {
-        let load = &self.0["load"];
-        let faults = [&load["errors"]["count"], &load["malformed"]["count"], &load["lost"], &load["unsent"]];
-        faults.into_iter().map(|count| count.as_u64().unwrap()).sum()
-    }
-
-    /// Seconds from the begin of the load to a time in milliseconds since the Unix epoch.
-    pub fn second_of(&self, millis: u64) -> f64 {
-        (millis as f64 - self.0["load"]["started_unix_ms"].as_f64().unwrap()) / 1e3
-    }
-
-    /// The p99 and the longest of the latencies of the requests that were due in full seconds from one time of the load to
-    /// another.
-    pub fn latency(&self, from: f64, to: f64) -> [Duration; 2] {
-        let rows = self.0["load"]["timeline"].as_array().unwrap().iter();
-        let within = |row: &&Value| {
-            let second = row["second"].as_f64().unwrap();
-            second >= from && second + 1.0 <= to
-        };
-        rows.filter(within).fold([Duration::ZERO; 2], |most, row| {
-            let row = ["p99_us", "max_us"].map(|name| Duration::from_micros(row[name].as_u64().unwrap()));
-            [most[0].max(row[0]), most[1].max(row[1])]
-        })
-    }
-
-    /// The p99 of each second, in milliseconds.
-    pub fn p99s(&self) -> String {
-        let rows = self.0["load"]["timeline"].as_array().unwrap().iter();
-        rows.map(|row| format!("{:.1} ", row["p99_us"].as_f64().unwrap() / 1e3)).collect()
-    }
-
-    /// What the nodes that were asked afterwards know; the worst of each.
-    pub fn recall(&self) -> Recall {
-        let at = self.0["verify"]["recall_at"].as_object().unwrap_or_else(|| panic!("nobody was asked: {:#}", self.0));
-        at.values().fold(Recall::default(), |worst, it| {
-            let number = |value: &Value| value.as_u64().unwrap();
-            let sample = &it["sample"];
-            Recall {
-                expected: worst.expected.max(number(&it["expected"])),
-                uncounted: worst.uncounted.max(number(&it["expected"]) - number(&it["known"])),
-                missing: worst.missing.max(number(&sample["missing"])),
-                extra: worst.extra.max(number(&it["extra"]) + number(&sample["strangers"]) + number(&sample["risen"])),
-            }
-        })
-    }
-
-    /// The rows that nearly every test has: nobody was refused, and nothing that was acknowledged is gone.
-    pub fn judge(&self, figures: &mut Figures, may_miss: u64) {
-        let recall = self.recall();
-        println!("{} answers, afterwards {recall:?}, failed over {}", self.answers(), self.0["load"]["failed_over"]);
-        for (node, it) in self.0["verify"]["recall_at"].as_object().into_iter().flatten() {
-            println!(
-                "{node}: known {} of {}, {} too many; lists: {}",
-                it["known"], it["expected"], it["extra"], it["sample"]
-            );
-        }
-        figures.none("client errors", self.errors());
-        let missing = recall.missing.max(recall.uncounted);
-        figures.row(
-            "acknowledged peers missing",
-            format!("{missing} of {}", recall.expected),
-            if may_miss == 0 { "0".into() } else { format!("≤ {may_miss}") },
-            missing <= may_miss && recall.expected > 0,
-        );
-        if may_miss == 0 {
-            figures.none("peers too many", recall.extra);
-        }
-    }
 }

@@ -23,6 +23,8 @@ mod load;
 mod network;
 mod newcomers;
 mod regions;
+#[path = "../support/report.rs"]
+mod report;
 mod scale;
 
 use std::io::Write;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::namespace::{IPV6, Namespace, missing_program};
 use super::process::Process;
+use super::torrent_clients::{aria2_options, rpc_port, transmission_settings};
 
 use rustix::process::Signal;
 
@@ -60,14 +61,8 @@ impl Client {
             }
             Self::Aria2 => {
                 let mut command = namespace.command("aria2c");
-                command.args(["--no-conf", "--enable-dht=true", "--enable-dht6=false", "--bt-enable-lpd=false"]);
-                command.args(["--enable-peer-exchange=false", "--async-dns=false", "--file-allocation=none"]);
-                command.args(["--check-integrity=true", "--seed-ratio=0.0", "--summary-interval=0"]);
-                command.args(["--console-log-level=info", "--show-console-readout=false"]);
-                command.arg(format!("--listen-port={port}")).arg(format!("--dht-listen-port={port}"));
-                command.arg(format!("--dht-file-path={}", directory.join("dht.dat").display()));
-                command.arg(format!("--ca-certificate={}", directory.join("ca.pem").display()));
-                command.arg(format!("--dir={}", content.display())).arg(torrent);
+                command.args(aria2_options(directory, content, port));
+                command.arg(format!("--ca-certificate={}", directory.join("ca.pem").display())).arg(torrent);
                 ("aria2", command)
             }
             Self::Libtorrent => {
@@ -85,23 +80,6 @@ fn configure_transmission(config: &Path, torrent: &Path, content: &Path, port: u
     let watched = config.join("watched");
     std::fs::create_dir_all(&watched).unwrap();
     std::fs::copy(torrent, watched.join("it.torrent")).unwrap();
-    let settings = serde_json::json!({
-        "dht-enabled": false,
-        "download-dir": content,
-        "lpd-enabled": false,
-        "peer-port": port,
-        "pex-enabled": false,
-        "port-forwarding-enabled": false,
-        "rpc-bind-address": "127.0.0.1",
-        "rpc-port": rpc_port(port),
-        "utp-enabled": false,
-        "watch-dir": watched,
-        "watch-dir-enabled": true,
-    });
+    let settings = transmission_settings(content, &watched, port);
     std::fs::write(config.join("settings.json"), settings.to_string()).unwrap();
-}
-
-/// Where Transmission takes its user's orders.
-fn rpc_port(port: u16) -> u16 {
-    port + 1000
 }

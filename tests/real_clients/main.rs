@@ -8,7 +8,10 @@
 mod client;
 mod namespace;
 mod process;
+#[path = "../support/torrent.rs"]
 mod torrent;
+#[path = "../support/torrent_clients.rs"]
+mod torrent_clients;
 mod tracker;
 
 use std::io::Write;

@@ -23,12 +23,7 @@ struct Line {
 /// Runs `tidings keys`; what it prints, or its exit code and what it says.
 fn run(line: &[&str]) -> Result<String, (u8, String)> {
     let args = Line::try_parse_from([&["keys"], line].concat()).map_err(|error| (2, error.to_string()))?.args;
-    let done = match args.action {
-        Action::Init(nodes) => nodes.init(),
-        Action::Add(nodes) => nodes.add(),
-        Action::Rotate(Rotate { dir, what, step }) => rotate::rotate(&dir, what, step),
-    };
-    done.map_err(|error| match Failure::from(error) {
+    args.action.run().map_err(|error| match Failure::from(error) {
         Failure::Settings(error) => (2, error.to_string()),
         Failure::Run(error) => (1, error.to_string()),
     })
@@ -186,6 +181,26 @@ fn nothing_is_overwritten_and_wrong_usage_is_told() {
         let mode = fs::metadata(Path::new(&dir).join(path)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{path}");
     }
+}
+
+#[test]
+fn only_what_is_missing_is_made_if_asked_for() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().display().to_string();
+    let path = |name: &str| temporary.path().join(name);
+    let init = |nodes: &[&str]| run(&[&["init", &dir, "--if-missing", "--node"], nodes].concat());
+    assert!(init(&["a", "b"]).unwrap().contains("2 nodes"));
+    let files = ["ca.key", "a/node.key", "a/secret", "b/gossip.keys"];
+    let before = files.map(|name| fs::read(path(name)).unwrap());
+    assert!(init(&["a", "b"]).unwrap().contains("stay as they are"));
+    assert!(init(&["a", "b", "c"]).unwrap().contains("1 nodes"));
+    assert_eq!(files.map(|name| fs::read(path(name)).unwrap()), before);
+    let [a, c] = ["a", "c"].map(|id| load(&path(id), id).unwrap());
+    handshake(&a, &c, "c").unwrap();
+    // Nodes of an authority that is not there would not get on with those of a new one.
+    fs::remove_file(path("ca.pem")).unwrap();
+    fs::remove_file(path("ca.key")).unwrap();
+    assert!(init(&["a", "d"]).unwrap_err().1.contains("a is there already"));
 }
 
 #[test]

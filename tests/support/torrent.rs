@@ -11,7 +11,8 @@ const PIECE: usize = 1 << 16;
 pub struct Torrent {
     pub content: Vec<u8>,
     pub info_hash: [u8; 20],
-    metainfo: Vec<u8>,
+    announce: String,
+    info: Vec<u8>,
 }
 
 impl Torrent {
@@ -26,14 +27,19 @@ impl Torrent {
             info.extend(b"7:privatei1e");
         }
         info.push(b'e');
-        let mut metainfo = format!("d8:announce{}:{announce}4:info", announce.len()).into_bytes();
-        metainfo.extend(&info);
-        metainfo.push(b'e');
-        Self { content, info_hash: sha1(&info), metainfo }
+        Self { content, info_hash: sha1(&info), announce: announce.to_owned(), info }
     }
 
     pub fn write(&self, path: &Path) {
-        std::fs::write(path, &self.metainfo).unwrap();
+        self.write_for(&self.announce, path);
+    }
+
+    /// For clients of another tracker.
+    pub fn write_for(&self, announce: &str, path: &Path) {
+        let mut metainfo = format!("d8:announce{}:{announce}4:info", announce.len()).into_bytes();
+        metainfo.extend(&self.info);
+        metainfo.push(b'e');
+        std::fs::write(path, metainfo).unwrap();
     }
 }
 

@@ -1,0 +1,97 @@
+//! The cluster that tests share: made when the first of them wants it, and anew after one that failed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use super::cluster::Cluster;
+use super::engine::{self, output};
+use super::scale::{choose, is_full};
+
+/// What tests share.
+#[derive(Default)]
+pub struct Stage {
+    built: Mutex<Option<Built>>,
+    cluster: Mutex<Option<Cluster>>,
+}
+
+/// An image and the sources that it is of.
+struct Built {
+    image: String,
+    root: PathBuf,
+    /// A clone, if the sources are not the working tree.
+    _clone: Option<TempDir>,
+}
+
+impl Stage {
+    /// Calls a test with the running cluster.
+    pub fn with<T>(&self, test: impl FnOnce(&mut Cluster) -> T) -> T {
+        let mut cluster = self.cluster.lock().unwrap_or_else(|poisoned| {
+            self.cluster.clear_poison();
+            let mut cluster = poisoned.into_inner();
+            // A test has failed and may have left it in any state.
+            if let Some(cluster) = cluster.take() {
+                cluster.tell();
+            }
+            cluster
+        });
+        test(cluster.get_or_insert_with(|| {
+            let (image, root) = self.image();
+            Cluster::start(&image, &root)
+        }))
+    }
+
+    /// The image under test, and the directory with the sources that it is of.
+    pub fn image(&self) -> (String, PathBuf) {
+        let mut built = self.built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let built = built.get_or_insert_with(Built::new);
+        (built.image.clone(), built.root.clone())
+    }
+
+    /// Removes everything.
+    pub fn clear(&self) {
+        let mut cluster = self.cluster.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *cluster = None;
+        let mut built = self.built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if built.take().is_some() {
+            engine::remove_image(&engine::project());
+        }
+    }
+}
+
+impl Built {
+    fn new() -> Self {
+        engine::remove_stale();
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+        if let Some(image) = std::env::var("TRACKER_IMAGE").ok().filter(|image| !image.is_empty()) {
+            return Self { image, root: tree.to_owned(), _clone: None };
+        }
+        let (clone, root) = if is_full() { clone(tree) } else { (None, tree.to_owned()) };
+        let image = engine::project();
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+        let mut command = engine::command(2400, "docker/build");
+        command.current_dir(&root).env_clear();
+        // Without what cargo tells tests, which would make it build some crates anew.
+        for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "DOCKER_HOST"] {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
+        }
+        command.env("CARGO_TARGET_DIR", target).env("TRACKER_IMAGE", &image).env("PROFILE", choose("dev", "release"));
+        output(&mut command);
+        Self { image, root, _clone: clone }
+    }
+}
+
+/// What is committed, as others get it.
+fn clone(tree: &Path) -> (Option<TempDir>, PathBuf) {
+    let directory = TempDir::new().unwrap();
+    let root = directory.path().join("tidings");
+    output(
+        Command::new("git")
+            .args(["clone", "--quiet", "--no-local", "--depth", "1"])
+            .arg(format!("file://{}", tree.display()))
+            .arg(&root),
+    );
+    (Some(directory), root)
+}
