@@ -79,9 +79,10 @@ fn bare_responder(core: Option<u64>) -> SocketAddr {
     free
 }
 
-/// The 99th and the 99.9th percentile, in microseconds.
-fn percentiles(json: &Value) -> [f64; 2] {
-    ["p99_us", "p99.9_us"].map(|name| json["load"]["requests"][name].as_f64().unwrap())
+/// The 99th and the 99.9th percentile of each second, in microseconds.
+fn percentiles(json: &Value) -> [Vec<f64>; 2] {
+    let seconds = json["load"]["timeline"].as_array().unwrap();
+    ["p99_us", "p99.9_us"].map(|name| seconds.iter().map(|second| second[name].as_f64().unwrap()).collect())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -129,7 +130,7 @@ fn answers_come_soon_while_peers_expire_and_snapshots_are_written() {
     for _ in 0..rounds {
         let lasts = |all: u64| format!("{deadline} --duration {}s", seconds.map_or(all, |seconds| seconds / rounds));
         let json = load(cores[1], bare, &lasts(1));
-        percentiles(&json).into_iter().zip(&mut floors).for_each(|(micros, all)| all.push(micros));
+        percentiles(&json).into_iter().zip(&mut floors).for_each(|(micros, all)| all.extend(micros));
         let mut running = spawn(cores[1], target, &lasts(5));
         snapshots += watch_snapshots(&tracker, &mut running);
         let output = running.wait_with_output().unwrap();
@@ -137,10 +138,15 @@ fn answers_come_soon_while_peers_expire_and_snapshots_are_written() {
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
         let (load, requests) = (&json["load"], &json["load"]["requests"]);
         println!(
-            "open loop: {rate} requests a second, {} answers, p50 {} µs, p90 {} µs, max {} µs",
-            load["answers"], requests["p50_us"], requests["p90_us"], requests["max_us"]
+            "open loop: {rate} requests a second, {} answers, p50 {} µs, p90 {} µs, p99 {} µs, p99.9 {} µs, max {} µs",
+            load["answers"],
+            requests["p50_us"],
+            requests["p90_us"],
+            requests["p99_us"],
+            requests["p99.9_us"],
+            requests["max_us"]
         );
-        percentiles(&json).into_iter().zip(&mut latencies).for_each(|(micros, all)| all.push(micros));
+        percentiles(&json).into_iter().zip(&mut latencies).for_each(|(micros, all)| all.extend(micros));
         lost += load["lost"].as_u64().unwrap() + load["unsent"].as_u64().unwrap();
         sent += load["sent"].as_f64().unwrap();
         late += load["sent_late"].as_f64().unwrap() * 100.0;
@@ -148,6 +154,7 @@ fn answers_come_soon_while_peers_expire_and_snapshots_are_written() {
     let metrics = tracker.metrics();
     let expired = expired(&metrics) - before;
 
+    // Of the median second: snapshots and expiry are in each of them, what else the machine does is not.
     let ([floor_p99, floor_p999], [p99, p999]) = (floors.map(median), latencies.map(median));
     // Without cores of their own, on a machine that does something else, only a stall is a failure.
     let (bounds, lost_bound) = if seconds.is_some() { ([1_000.0, 5_000.0], 0) } else { ([500_000.0, 1_500_000.0], 8) };
@@ -160,8 +167,8 @@ fn answers_come_soon_while_peers_expire_and_snapshots_are_written() {
     println!("of a responder that does nothing: p99 {}, p99.9 {}", ms(floor_p99), ms(floor_p999));
     println!("the generator itself sent {:.2} % late", late / sent);
     let verdicts = [
-        latency("p99 at half of capacity", p99, bounds[0], floor_p99),
-        latency("p99.9", p999, bounds[1], floor_p999),
+        latency("p99 at half of capacity, median second", p99, bounds[0], floor_p99),
+        latency("p99.9, median second", p999, bounds[1], floor_p999),
         figure("replies lost", &lost.to_string(), &format!("≤ {lost_bound}"), lost <= lost_bound),
         figure("records expired meanwhile", &expired.to_string(), "> 0", expired > 0.0),
         figure("snapshots written meanwhile", &snapshots.to_string(), "> 0", snapshots > 0),

@@ -3,7 +3,7 @@
 //! hold is in `world/invariants`, one file each.
 //!
 //! ```console
-//! $ cargo test --test sim                                  # the seeds of seeds.txt and some hundred others
+//! $ cargo test --test sim                                  # the seeds of seeds.txt and two hundred others
 //! $ TIDINGS_SEEDS=2000 cargo test --test sim seeds         # so many
 //! $ TIDINGS_SEED=17 cargo test --test sim seeds -- --nocapture   # one, with all that happened
 //! ```
@@ -37,8 +37,8 @@ use std::thread::{self, available_parallelism};
 use world::plan::Plan;
 use world::run::{Outcome, run};
 
-/// How many seeds run by default: three to four minutes on one core.
-const SEEDS: u64 = 100;
+/// How many seeds run by default: five to six minutes on two cores.
+const SEEDS: u64 = 200;
 /// Seeds that once failed.
 const KEPT: &str = include_str!("seeds.txt");
 

@@ -93,6 +93,7 @@ impl Timeline {
                 "answered": row.answered,
                 "errors": row.errors,
                 "p99_us": micros(0.99),
+                "p99.9_us": micros(0.999),
                 "max_us": micros(1.0),
             })
         };

@@ -6,8 +6,9 @@ use crate::partition::Partitions;
 use crate::partition::pieces::Pieces;
 use crate::swarm::{AddressFamily, InfoHash, Second, Store};
 
-/// Records that one step copies, at the most: 256 KiB of IPv4 peers or 448 KiB of IPv6 peers.
-pub const MAX_STEP: usize = 16_384;
+/// Records that one step copies, at the most: 64 KiB of IPv4 peers or 112 KiB of IPv6 peers. Requests wait for a step, half
+/// a millisecond.
+pub const MAX_STEP: usize = 4096;
 
 /// A walk over all swarms of an owner.
 ///
