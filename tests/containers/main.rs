@@ -45,8 +45,11 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Arguments, Trial};
 use stage::Stage;
 
+/// A test of the cluster that all share.
+type Test = fn(&Stage);
+
 /// All tests, in their order.
-const TESTS: [(&str, fn(&Stage)); 8] = [
+const TESTS: [(&str, Test); 8] = [
     ("fresh::the_image_is_small_and_holds_a_static_binary_alone", image::is_small_and_holds_a_static_binary_alone),
     ("fresh::six_nodes_are_healthy_within_a_minute", image::starts_six_healthy_nodes_within_a_minute),
     ("fresh::clients_of_two_regions_exchange_a_file", exchange::clients_of_two_regions_exchange_a_file),
