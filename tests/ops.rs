@@ -1,5 +1,10 @@
 //! The operations endpoints of a whole node, as a supervisor, Prometheus or an operator asks them.
 
+#[path = "support/promtool.rs"]
+mod promtool;
+#[path = "support/skipped.rs"]
+mod skipped;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,7 +77,7 @@ async fn scrape(ops: SocketAddr) -> HashMap<String, f64> {
             assert!(kinds.insert(name, kind).is_none(), "{line}");
         } else {
             let (name_and_labels, value) = line.rsplit_once(' ').unwrap();
-            let name = name_and_labels.split('{').next().unwrap();
+            let name = metric(name_and_labels);
             assert!(helped.contains(name) && kinds.contains_key(name), "{line}");
             assert!(name.starts_with("tidings_") || name.starts_with("process_"), "{line}");
             let value: f64 = value.parse().unwrap();
@@ -81,6 +86,12 @@ async fn scrape(ops: SocketAddr) -> HashMap<String, f64> {
     }
     assert_eq!(kinds.len(), helped.len());
     samples
+}
+
+/// The metric of a sample: histograms have several names.
+fn metric(sample: &str) -> &str {
+    let name = sample.split('{').next().unwrap();
+    ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name)
 }
 
 /// Applies announces of as many peers with ports from `port` on.
@@ -195,6 +206,30 @@ async fn a_node_that_stops_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_has_nothing_to_say_against_the_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings();
+    settings.node.data_dir = Some(dir.path().into());
+    let (node, ops) = node(settings).await;
+    promtool::check("metrics of one node", &get(ops, "/metrics").await.1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_that_is_held_up_shows_as_lag() {
+    let (node, ops) = node(settings()).await;
+    hang(&node, Duration::from_millis(700));
+    sleep(Duration::from_millis(1000)).await;
+    let metrics = scrape(ops).await;
+    let late = |thread: &str| {
+        let of = |rest: &str| metrics[&format!(r#"tidings_event_loop_lag_seconds_{rest}"#)];
+        of(&format!(r#"count{{thread="{thread}"}}"#)) - of(&format!(r#"bucket{{thread="{thread}",le="0.5"}}"#))
+    };
+    assert_eq!((late("serve-0"), late("control")), (1.0, 0.0));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_follow_what_happens() {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = settings();
@@ -219,6 +254,7 @@ async fn metrics_follow_what_happens() {
         (r#"tidings_owner_in_flight_limit"#, 16384.0),
         (r#"tidings_owner_restarts_total"#, 0.0),
         (r#"tidings_build_info{version="0.1.0"}"#, 1.0),
+        (r#"tidings_udp_receive_dropped_total"#, 0.0),
     ] {
         assert_eq!(after[name], value, "{name}");
     }
@@ -229,12 +265,19 @@ async fn metrics_follow_what_happens() {
         r#"tidings_requests_total{transport="http",family="ipv6",action="announce",outcome="ok"}"#,
         "tidings_udp_replies_total",
         "tidings_http_connections_accepted_total",
+        r#"tidings_announce_duration_seconds_count{transport="udp",family="ipv4",source="owner"}"#,
+        r#"tidings_announce_duration_seconds_bucket{transport="udp",family="ipv6",source="owner",le="0.1"}"#,
+        r#"tidings_announce_duration_seconds_bucket{transport="http",family="ipv4",source="owner",le="0.25"}"#,
+        r#"tidings_announce_duration_seconds_sum{transport="http",family="ipv6",source="owner"}"#,
     ] {
         assert_eq!(before[name], 0.0, "{name}");
-        assert!(after[name] >= 1.0, "{name}");
+        assert!(after[name] > 0.0, "{name}");
     }
     let manual = include_str!("../docs/operations.md");
-    for name in after.keys().map(|name| name.split('{').next().unwrap()) {
+    for thread in ["serve-0", "control"] {
+        assert!(after[&format!(r#"tidings_event_loop_lag_seconds_count{{thread="{thread}"}}"#)] >= 5.0, "{thread}");
+    }
+    for name in after.keys().map(|name| metric(name)) {
         assert!(manual.contains(&format!("`{name}")), "docs/operations.md does not tell of {name}");
     }
     for name in ["process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"] {
@@ -242,7 +285,8 @@ async fn metrics_follow_what_happens() {
     }
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
     assert!((now - 600.0..now + 5.0).contains(&after["process_start_time_seconds"]));
-    assert!(before.len() == after.len() && after.len() < 150, "labels are bounded: {}", after.len());
+    let buckets = after.keys().filter(|name| name.contains("_bucket")).count();
+    assert!(before.len() == after.len() && after.len() - buckets < 200, "labels are bounded: {}", after.len());
     assert!(!after.keys().any(|name| name.contains("198.51")));
     node.stop().await;
 }

@@ -22,6 +22,9 @@ pub struct Args {
     /// Measure these parts only.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Udp, Part::Http, Part::Memory])]
     parts: Vec<Part>,
+    /// Another build of Tidings, such as the last release, to be measured as well: `reference` in the table.
+    #[arg(long, value_name = "BINARY")]
+    pub reference: Option<PathBuf>,
     /// Peers in every reply of the bare UDP responder [default: the least mean that the trackers of this run returned]
     #[arg(long)]
     pub bare_peers: Option<usize>,
@@ -74,7 +77,9 @@ pub enum Bare {
 impl Args {
     /// The servers to measure, the trackers before the bare responder, whose replies are made as long as theirs.
     pub fn subjects(&self) -> impl Iterator<Item = Subject> + '_ {
-        Subject::ALL.into_iter().filter(|subject| self.only.contains(subject))
+        let wanted =
+            |subject| self.only.contains(&subject) || (subject == Subject::Reference && self.reference.is_some());
+        Subject::ALL.into_iter().filter(move |subject| wanted(*subject))
     }
 
     /// Whether `part` is to be measured.

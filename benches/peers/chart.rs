@@ -59,7 +59,7 @@ pub fn svg(report: &Report) -> String {
 
 fn colour(subject: Subject) -> &'static str {
     match subject {
-        Subject::Tidings | Subject::TidingsWildcard => "#0f766e",
+        Subject::Tidings | Subject::TidingsWildcard | Subject::Reference => "#0f766e",
         Subject::Aquatic | Subject::AquaticWildcard => "#7c8ea3",
         Subject::Bare | Subject::BareWildcard => "#c9a227",
     }

@@ -18,6 +18,8 @@ pub struct Tools {
     pub work: PathBuf,
     /// The tracker of this package, built with the profile of the bench.
     pub tidings: PathBuf,
+    /// Another build of it.
+    pub reference: Option<PathBuf>,
     /// This binary, which holds the bare responders.
     pub bench: PathBuf,
 }
@@ -38,6 +40,7 @@ impl Tools {
             peers,
             work,
             tidings: PathBuf::from(env!("CARGO_BIN_EXE_tidings")),
+            reference: args.reference.clone(),
             bench: std::env::current_exe()?,
         };
 

@@ -181,6 +181,9 @@ fn table(rows: &Rows) -> String {
             megabytes(row.median(|sample| sample.resident_bytes as f64)),
         );
     }
+    if let Some(ratio) = rows.ratio(Subject::Tidings, Subject::Reference, Sample::per_cpu_second) {
+        text += &format!("\nReplies per server CPU second of {}: {ratio:.3} of the reference.\n", Subject::Tidings);
+    }
     for row in &rows.0 {
         let errors: f64 = row.samples.iter().map(|sample| sample.errors).sum();
         if errors >= 1.0 {

@@ -52,6 +52,9 @@ impl Server {
         let (program, args) = match subject {
             Subject::Aquatic | Subject::AquaticWildcard => aquatic(tools, transport, bind)?,
             Subject::Tidings | Subject::TidingsWildcard => (tools.tidings.clone(), tidings_args(transport, bind)?),
+            Subject::Reference => {
+                (tools.reference.clone().context("--reference names none")?, tidings_args(transport, bind)?)
+            }
             Subject::Bare | Subject::BareWildcard => (tools.bench.clone(), bare_args(bare, bind)),
         };
         let name = subject.name().replace(' ', "-");

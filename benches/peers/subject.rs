@@ -19,6 +19,9 @@ pub enum Subject {
     Tidings,
     /// Tidings on 0.0.0.0.
     TidingsWildcard,
+    /// Another build of Tidings on 127.0.0.1, measured if `--reference` names it.
+    #[value(skip)]
+    Reference,
     /// The bare responder on 127.0.0.1.
     Bare,
     /// The bare responder on 0.0.0.0.
@@ -27,8 +30,15 @@ pub enum Subject {
 
 impl Subject {
     /// All of them, in the order of measurement.
-    pub const ALL: [Self; 6] =
-        [Self::Aquatic, Self::AquaticWildcard, Self::Tidings, Self::TidingsWildcard, Self::Bare, Self::BareWildcard];
+    pub const ALL: [Self; 7] = [
+        Self::Aquatic,
+        Self::AquaticWildcard,
+        Self::Tidings,
+        Self::TidingsWildcard,
+        Self::Reference,
+        Self::Bare,
+        Self::BareWildcard,
+    ];
     /// Those measured unless the command line says otherwise.
     pub const USUAL: [Self; 4] = [Self::Aquatic, Self::Tidings, Self::TidingsWildcard, Self::Bare];
 
@@ -49,6 +59,7 @@ impl Subject {
             Self::AquaticWildcard => "aquatic wildcard",
             Self::Tidings => "tidings",
             Self::TidingsWildcard => "tidings wildcard",
+            Self::Reference => "reference",
             Self::Bare => "bare",
             Self::BareWildcard => "bare wildcard",
         }

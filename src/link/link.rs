@@ -241,10 +241,12 @@ impl Link {
 
     pub(super) fn status(&self) -> LinkStatus {
         let refusal = self.refusal.lock().clone();
-        let of = |channel: &Channel| ClassStatus {
+        let of = |class: Class, channel: &Channel| ClassStatus {
             connected: channel.connected.load(Relaxed),
             in_flight: channel.pending.len(),
+            in_flight_limit: channel.limits.outstanding,
             queued_bytes: channel.outgoing.len(),
+            queued_bytes_limit: channel.limits.queue(class),
             bytes_in: channel.traffic.bytes_in.load(Relaxed),
             bytes_out: channel.traffic.bytes_out.load(Relaxed),
             reconnects: channel.connects.load(Relaxed).saturating_sub(1),
@@ -262,8 +264,8 @@ impl Link {
             state,
             version: self.version(),
             breaker_opened: self.request.breaker_opened.load(Relaxed),
-            request: of(&self.request),
-            bulk: of(&self.bulk),
+            request: of(Class::Request, &self.request),
+            bulk: of(Class::Bulk, &self.bulk),
             refusal,
         }
     }

@@ -41,8 +41,12 @@ pub struct ClassStatus {
     pub connected: bool,
     /// Requests that wait for their replies.
     pub in_flight: usize,
+    /// How many may.
+    pub in_flight_limit: usize,
     /// Bytes that wait to be written.
     pub queued_bytes: usize,
+    /// How many may; one frame more may be added to them.
+    pub queued_bytes_limit: usize,
     /// Bytes read, before the TLS layer adds its own.
     pub bytes_in: u64,
     /// Bytes written.

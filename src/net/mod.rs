@@ -2,6 +2,7 @@
 
 pub mod bind;
 mod kernel;
+pub mod kernel_queue;
 pub mod outbox;
 mod turn;
 

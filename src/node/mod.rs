@@ -29,10 +29,11 @@ use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
 use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
 use crate::partition::{
-    Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments,
+    Answers, Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments,
 };
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
+use crate::telemetry::event_loop::EventLoop;
 use crate::telemetry::trace::{TraceExport, Traces};
 use crate::wire::answered_by::AnsweredBy;
 use sockets::Sockets;
@@ -157,6 +158,7 @@ impl Node {
         let replication = routes
             .clone()
             .map(|routes| Arc::new(Replication::new(routes, settings.cluster.partitions, settings.cluster.ack)));
+        let answers = Arc::new(Answers::new(clock.clone()));
         let common = Arc::new(Common {
             hash,
             partitions: settings.cluster.partitions,
@@ -167,10 +169,11 @@ impl Node {
             tick: TICK,
             replication: replication.clone(),
             traces: traces.clone(),
+            answers: answers.clone(),
         });
         let owners = Arc::new(Owners::new(hash, settings.cluster.partitions));
         let incarnation = identity.as_ref().map_or(0, |identity| identity.me.incarnation);
-        let by = routes.as_ref().map(|routes| route_by(&settings, incarnation, routes, &clock, &traces));
+        let by = routes.as_ref().map(|routes| route_by(&settings, incarnation, routes, &traces, &answers, &clock));
         let router = Router::new(owners.clone(), by);
         let udp = Arc::new(UdpContext {
             router: router.clone(),
@@ -201,6 +204,7 @@ impl Node {
             }),
             random: rand::random,
             traces: traces.clone(),
+            answers: answers.clone(),
             metrics: Arc::default(),
         });
 
@@ -228,6 +232,16 @@ impl Node {
         };
         let stop = watch::Sender::new(false);
         tokio::spawn(huge_pages::advise(stop.subscribe()));
+        let control = Arc::new(EventLoop::new("control".into()));
+        tokio::spawn({
+            let (control, mut stopped) = (control.clone(), stop.subscribe());
+            async move {
+                tokio::select! {
+                    () = control.watch(TICK) => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            }
+        });
         if let Some(tls) = &tls {
             tokio::spawn(tls.clone().watch(stop.subscribe()));
         }
@@ -260,6 +274,9 @@ impl Node {
             udp: udp.clone(),
             http: http.clone(),
             outboxes: threads.outboxes().cloned().collect(),
+            udp_receive_bytes: threads.udp_receive_bytes(),
+            event_loops: threads.event_loops().cloned().chain([control]).collect(),
+            answers,
             snapshots: snapshots.as_ref().map(Snapshots::status).cloned(),
             cluster: cluster.as_ref().map(Cluster::view),
             replication: replication.clone(),
@@ -371,8 +388,9 @@ fn route_by(
     settings: &Settings,
     incarnation: u64,
     routes: &SharedRoutes,
-    clock: &Arc<dyn Clock>,
     traces: &Traces,
+    answers: &Arc<Answers>,
+    clock: &Arc<dyn Clock>,
 ) -> Arc<router::Cluster> {
     let ttl = Duration::from_secs(settings.announce.peer_ttl.into());
     Arc::new(router::Cluster {
@@ -383,6 +401,7 @@ fn route_by(
         interval: settings.announce.interval,
         clock: clock.clone(),
         traces: traces.clone(),
+        answers: answers.clone(),
         metrics: Default::default(),
     })
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::sockets::Sockets;
 use crate::frontend::http::{self, HttpContext};
 use crate::frontend::udp::{UdpContext, UdpFrontend};
 use crate::net::outbox::Outbox;
 use crate::partition::{Message, Place};
+use crate::telemetry::event_loop::EventLoop;
 
 /// The serving threads of a node.
 pub struct Threads {
@@ -28,6 +29,7 @@ pub struct Threads {
 struct Thread {
     handle: JoinHandle<()>,
     runtime: Handle,
+    event_loop: Arc<EventLoop>,
     outbox: Arc<Outbox>,
     udp: Arc<[UdpSocket]>,
     http: Vec<TcpListener>,
@@ -50,6 +52,7 @@ impl Threads {
             let handle = runtime.handle().clone();
             let mut ended = ended.clone();
             let name = format!("serve-{number}");
+            let event_loop = Arc::new(EventLoop::new(name.clone()));
             let thread = std::thread::Builder::new().name(name).spawn(move || {
                 // Either the word to stop, or the end of the node.
                 let _ = runtime.block_on(ended.wait_for(|end| *end));
@@ -59,6 +62,7 @@ impl Threads {
             threads.push(Thread {
                 handle: thread,
                 runtime: handle,
+                event_loop,
                 outbox,
                 udp,
                 http: sockets.http,
@@ -77,6 +81,17 @@ impl Threads {
     /// The outboxes of all threads.
     pub fn outboxes(&self) -> impl Iterator<Item = &Arc<Outbox>> {
         self.threads.iter().map(|thread| &thread.outbox)
+    }
+
+    /// The event loops of all threads.
+    pub fn event_loops(&self) -> impl Iterator<Item = &Arc<EventLoop>> {
+        self.threads.iter().map(|thread| &thread.event_loop)
+    }
+
+    /// What the receive queues of all UDP sockets may hold, in bytes of memory.
+    pub fn udp_receive_bytes(&self) -> usize {
+        let sockets = self.threads.iter().flat_map(|thread| thread.udp.iter());
+        sockets.map(|socket| SockRef::from(socket).recv_buffer_size().unwrap_or_default()).sum()
     }
 
     /// Starts the frontends, and the ticks of the owners, which have to be there.
@@ -109,12 +124,11 @@ impl Threads {
                     outbox.flush();
                 }
             });
-            let owners = udp.router.owners().clone();
+            let (owners, event_loop) = (udp.router.owners().clone(), thread.event_loop.clone());
             thread.runtime.spawn(async move {
-                let mut ticks = interval(tick);
-                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                let mut ticks = EventLoop::ticks(tick);
                 loop {
-                    ticks.tick().await;
+                    event_loop.tick(&mut ticks).await;
                     for owner in owners.load().iter().skip(number).step_by(count) {
                         // An owner that is at its limit has no time to sweep.
                         let _ = owner.send(Message::Tick);

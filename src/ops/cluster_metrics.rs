@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Context;
-use crate::link::LinkState;
+use crate::link::{ClassStatus, LinkState, LinkStatus};
 use crate::node::ClusterView;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics as metric;
@@ -67,12 +67,26 @@ fn routing(out: &mut Exposition, context: &Context) {
 fn links(out: &mut Exposition, cluster: &ClusterView) {
     let links = cluster.links.status();
     let id = |at: usize| [links[at].target.id.to_string()];
-    let by_node = |value: fn(&crate::link::LinkStatus) -> u64| {
-        links.iter().enumerate().map(move |(at, link)| (id(at), value(link) as f64))
-    };
+    let by_node =
+        |value: fn(&LinkStatus) -> u64| links.iter().enumerate().map(move |(at, link)| (id(at), value(link) as f64));
     out.by_label(&metric::LINK_UP, by_node(|link| (link.state == LinkState::Up).into()));
     out.by_label(&metric::LINK_BREAKER_OPENED, by_node(|link| link.breaker_opened));
     out.by_label(&metric::LINK_TIMEOUTS, by_node(|link| link.request.timeouts + link.bulk.timeouts));
+    let classes = |link: &LinkStatus| [("request", link.request), ("bulk", link.bulk)];
+    let by_class = |value: fn(&ClassStatus) -> f64| {
+        links.iter().flat_map(move |link| {
+            classes(link).map(|(class, status)| ([link.target.id.to_string(), class.into()], value(&status)))
+        })
+    };
+    out.by_label(&metric::LINK_IN_FLIGHT, by_class(|class| class.in_flight as f64));
+    out.by_label(&metric::LINK_QUEUE, by_class(|class| class.queued_bytes as f64));
+    out.by_label(&metric::LINK_NOT_TAKEN, by_class(|class| class.not_taken as f64));
+    // The same for all links.
+    let limits = |value: fn(&ClassStatus) -> f64| {
+        links.iter().take(1).flat_map(move |link| classes(link).map(|(class, status)| ([class], value(&status))))
+    };
+    out.by_label(&metric::LINK_IN_FLIGHT_LIMIT, limits(|class| class.in_flight_limit as f64));
+    out.by_label(&metric::LINK_QUEUE_LIMIT, limits(|class| class.queued_bytes_limit as f64));
     let bytes = links.iter().flat_map(|link| {
         let directions =
             [("in", link.request.bytes_in + link.bulk.bytes_in), ("out", link.request.bytes_out + link.bulk.bytes_out)];

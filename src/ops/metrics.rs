@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::{Context, cluster_metrics};
 use crate::frontend::http::{self, HttpMetrics};
 use crate::frontend::udp::Outcome as UdpOutcome;
+use crate::net::kernel_queue;
 use crate::net::outbox::Outbox;
 use crate::partition::OwnerHandle;
 use crate::partition::snapshot::SnapshotStatus;
-use crate::swarm::{Family, Totals};
+use crate::swarm::{Family, Source, Totals};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics as metric;
 use crate::telemetry::process::ProcessStats;
+use crate::telemetry::trace::Transport;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -20,6 +22,10 @@ pub(super) fn gather(context: &Context) -> Exposition {
     let mut out = Exposition::default();
     out.by_label(&metric::BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)]);
     requests(&mut out, context);
+    answers(&mut out, context);
+    kernel_queues(&mut out, context);
+    let loops = context.event_loops.iter().map(|event_loop| ([event_loop.name.clone()], event_loop.lag.spread()));
+    out.histograms(&metric::EVENT_LOOP_LAG, loops);
     http_connections(&mut out, &context.http.metrics, context.http.options.connections);
     swarms(&mut out, context);
     owners(&mut out, context);
@@ -29,10 +35,12 @@ pub(super) fn gather(context: &Context) -> Exposition {
     if let Some(cluster) = &context.cluster {
         cluster_metrics::gather(&mut out, context, cluster);
     }
-    if let Some(counts) = context.udp.traces.counts() {
+    if let Some((counts, limit)) = context.udp.traces.counts() {
         let outcomes = [("exported", &counts.exported), ("queue_full", &counts.queue_full), ("failed", &counts.failed)];
         let spans = outcomes.map(|(outcome, count)| ([outcome], count.load(Relaxed) as f64));
         out.by_label(&metric::TRACE_SPANS, spans);
+        out.single(&metric::TRACE_QUEUE, counts.waiting.load(Relaxed) as f64);
+        out.single(&metric::TRACE_QUEUE_LIMIT, limit as f64);
     }
     // Where `/proc` is hidden, the rest is still worth having.
     if let Ok(stats) = ProcessStats::read() {
@@ -59,6 +67,28 @@ fn requests(out: &mut Exposition, context: &Context) {
     let sum = |count: fn(&Outbox) -> u64| context.outboxes.iter().map(|outbox| count(outbox)).sum::<u64>() as f64;
     out.single(&metric::UDP_REPLIES, sum(Outbox::sent));
     out.single(&metric::UDP_REPLIES_DROPPED, sum(Outbox::dropped));
+}
+
+fn answers(out: &mut Exposition, context: &Context) {
+    let transports = [(Transport::Udp, "udp"), (Transport::Http, "http")];
+    let durations = transports.into_iter().flat_map(|(transport, transport_label)| {
+        FAMILIES.iter().flat_map(move |&family| {
+            Source::ALL.map(move |source| {
+                let labels = [transport_label, family.label(), source.label()];
+                (labels, context.answers.durations(transport, family, source).spread())
+            })
+        })
+    });
+    out.histograms(&metric::ANNOUNCE_DURATION, durations);
+}
+
+fn kernel_queues(out: &mut Exposition, context: &Context) {
+    // As with the process: not everywhere.
+    if let Ok(queues) = kernel_queue::read(&context.addrs.udp) {
+        out.single(&metric::UDP_RECEIVE_QUEUE, queues.bytes as f64);
+        out.single(&metric::UDP_RECEIVE_QUEUE_LIMIT, context.udp_receive_bytes as f64);
+        out.single(&metric::UDP_RECEIVE_DROPPED, queues.dropped as f64);
+    }
 }
 
 fn http_connections(out: &mut Exposition, counts: &HttpMetrics, limit: usize) {

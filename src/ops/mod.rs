@@ -33,9 +33,10 @@ use crate::frontend::http::HttpContext;
 use crate::frontend::udp::UdpContext;
 use crate::net::outbox::Outbox;
 use crate::node::{Addrs, ClusterView};
-use crate::partition::Replication;
 use crate::partition::snapshot::SnapshotStatus;
+use crate::partition::{Answers, Replication};
 use crate::router::Router;
+use crate::telemetry::event_loop::EventLoop;
 use crate::telemetry::exposition::Exposition;
 use ready::Readiness;
 
@@ -81,6 +82,12 @@ pub struct Context {
     pub http: Arc<HttpContext>,
     /// The outboxes of all threads.
     pub outboxes: Vec<Arc<Outbox>>,
+    /// What the receive queues of its UDP sockets may hold, in bytes of memory.
+    pub udp_receive_bytes: usize,
+    /// The event loops of its threads.
+    pub event_loops: Vec<Arc<EventLoop>>,
+    /// How announces are answered.
+    pub answers: Arc<Answers>,
     /// How snapshots go; `None` without a data directory.
     pub snapshots: Option<Arc<SnapshotStatus>>,
     /// What is known of the cluster; `None` for a node that is never part of one.

@@ -1,6 +1,7 @@
 //! The partitions of a node: the actors that own them, what keeps those running, and what keeps their copies on other nodes
 //! the same.
 
+mod answers;
 pub mod digest;
 mod handle;
 pub mod incoming;
@@ -19,6 +20,7 @@ mod supervisor;
 mod testing;
 pub mod traced;
 
+pub use answers::{Answers, Tally};
 pub use handle::{Overloaded, OwnerHandle, Owners};
 pub use keeper::{
     Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, KeeperStatus, MemberStatus, SharedStatus, Transfer,

@@ -12,14 +12,15 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
-use super::parked::{Parked, Parts, Waiting};
+use super::answers::{Answers, Tally};
+use super::parked::{Parked, ParkedUdp, Parts, Waiting};
 use super::replication::{Abroad, Change, Changes, Replication};
 use crate::clock::{Clock, Now};
 use crate::net::Endpoint;
 use crate::net::outbox::Outbox;
 use crate::swarm::{
     AddressFamily, Announce, AnnounceReply, ClockAhead, Counts, Family, Hlc, HlcTime, InfoHash, KeyedHash, PeerList,
-    Quota, Second, Store, Totals, V4, V6,
+    Quota, Second, Source, Store, Totals, V4, V6,
 };
 use crate::telemetry::trace::{FlightRecord, OpenTrace, Steps, Traces, names::key};
 use crate::wire::frame::Reply;
@@ -45,6 +46,8 @@ pub struct UdpAnnounce {
     pub to: Endpoint,
     /// It has been answered already and is only to be kept.
     pub answered: bool,
+    /// As what it is answered by whoever it is on its way to.
+    pub source: Source,
     /// Its trace, if it has one.
     pub trace: Option<Box<OpenTrace>>,
 }
@@ -122,6 +125,8 @@ pub struct Common {
     pub replication: Option<Arc<Replication>>,
     /// Traces of announces.
     pub traces: Traces,
+    /// How announces of clients are answered.
+    pub answers: Arc<Answers>,
 }
 
 /// What others may know of an owner without asking it.
@@ -190,7 +195,7 @@ impl Actor for Owner {
                 let steps = steps.as_deref_mut();
                 let done = state.announce_traced(steps, hash, &announce, now, random, &mut compact, |_, _| {});
                 let peers = PeerList { family: announce.peer.family(), compact };
-                let answer = AnnounceReply { counts: done.counts, peers, stale: false };
+                let answer = AnnounceReply { counts: done.counts, peers, source: Source::Owner, stale: false };
                 match state.waits_for(hash, done.changed) {
                     None => Parked::Http(reply, answer).release(),
                     Some(replica) => {
@@ -265,12 +270,14 @@ impl State {
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
         let mut waiting = Waiting::default();
+        let mut tally = Tally::default();
         let waits = self.common.replication.as_ref().is_some_and(|replication| replication.waits());
         for (request, random) in announces.iter_mut().zip(&randoms) {
             if !waits && !request.answered && request.trace.is_none() {
                 writer.reply(request.socket, &request.to, |out| {
                     self.answer_one(request, None, now, *random, out);
                 });
+                tally.add(request.announce.peer.family(), request.source);
                 continue;
             }
             let mut trace = request.trace.take();
@@ -288,18 +295,22 @@ impl State {
             match self.waits_for(request.hash, done.changed) {
                 None => {
                     writer.reply(request.socket, &request.to, |to| to.extend_from_slice(&out));
+                    tally.add(request.announce.peer.family(), request.source);
                     trace.into_iter().for_each(|trace| writer.traced(trace));
                 }
                 Some(replica) => {
-                    let late = || self.late(request, record);
-                    waiting.udp(replica, &outbox, (request.socket, request.to), &out, trace, late);
+                    let parked =
+                        || ParkedUdp::new(&self.common.answers, &outbox, record.received, self.late(request, record));
+                    waiting.udp(replica, request, &out, trace, parked);
                     request.answered = true;
                 }
             }
         }
         writer.finish();
         self.randoms = randoms;
-        self.tell_slow(announces, record, now);
+        let answered = self.common.answers.now();
+        self.common.answers.udp(&tally, record.received, answered);
+        self.tell_slow(announces, record, now, answered);
         if !waiting.is_empty() {
             self.flush(now, waiting);
         }

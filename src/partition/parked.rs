@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::answers::{Answers, Tally};
+use super::owner::UdpAnnounce;
 use super::traced::Late;
 use crate::link::ReplyTo;
 use crate::net::Endpoint;
@@ -47,42 +50,60 @@ type Traced = Vec<Box<OpenTrace>>;
 /// A reply that is ready but may not go yet.
 pub enum Parked {
     /// Replies by UDP.
-    Udp {
-        /// Of the thread whose sockets the requests came by.
-        outbox: Arc<Outbox>,
-        /// The replies, one after the other.
-        bytes: Vec<u8>,
-        /// The socket and the receiver of each, and where it ends.
-        replies: Vec<(u8, Endpoint, usize)>,
-        /// The traces of some.
-        traced: Traced,
-        /// Speaks for those that have none, if anything is traced.
-        late: Option<Box<Late>>,
-    },
+    Udp(ParkedUdp),
     /// Replies to another node, and the traces of some.
     Routed(Arc<Parts>, Vec<u8>, Traced),
     /// The reply to an HTTP request.
     Http(oneshot::Sender<AnnounceReply>, AnnounceReply),
 }
 
+/// Replies by UDP that wait.
+pub struct ParkedUdp {
+    /// Of the thread whose sockets the requests came by.
+    outbox: Arc<Outbox>,
+    /// The replies, one after the other.
+    bytes: Vec<u8>,
+    /// The socket and the receiver of each, and where it ends.
+    replies: Vec<(u8, Endpoint, usize)>,
+    /// The traces of some.
+    traced: Traced,
+    /// Speaks for those that have none, if anything is traced.
+    late: Option<Box<Late>>,
+    answers: Arc<Answers>,
+    tally: Tally,
+    /// The uptime at which the requests came in.
+    received: Duration,
+}
+
+impl ParkedUdp {
+    /// None yet, to requests that were received at this uptime.
+    pub fn new(answers: &Arc<Answers>, outbox: &Arc<Outbox>, received: Duration, late: Option<Box<Late>>) -> Self {
+        let (bytes, replies, traced, tally) = Default::default();
+        Self { outbox: outbox.clone(), bytes, replies, traced, late, answers: answers.clone(), tally, received }
+    }
+
+    fn release(self) {
+        let mut writer = self.outbox.writer();
+        let mut start = 0;
+        for (socket, to, end) in self.replies {
+            writer.reply(socket, &to, |out| out.extend_from_slice(&self.bytes[start..end]));
+            start = end;
+        }
+        for mut trace in self.traced {
+            trace.steps().step(span::ACKNOWLEDGE);
+            writer.traced(trace);
+        }
+        writer.finish();
+        self.answers.udp(&self.tally, self.received, self.answers.now());
+        self.late.iter().for_each(|late| late.told());
+    }
+}
+
 impl Parked {
     /// Lets it go.
     pub fn release(self) {
         match self {
-            Self::Udp { outbox, bytes, replies, traced, late } => {
-                let mut writer = outbox.writer();
-                let mut start = 0;
-                for (socket, to, end) in replies {
-                    writer.reply(socket, &to, |out| out.extend_from_slice(&bytes[start..end]));
-                    start = end;
-                }
-                for mut trace in traced {
-                    trace.steps().step(span::ACKNOWLEDGE);
-                    writer.traced(trace);
-                }
-                writer.finish();
-                late.iter().for_each(|late| late.told());
-            }
+            Self::Udp(parked) => parked.release(),
             Self::Routed(parts, bytes, traced) => {
                 traced.into_iter().for_each(|trace| trace.finish_with(span::ACKNOWLEDGE));
                 parts.send(&Reply::Announces(bytes.into()));
@@ -110,27 +131,20 @@ impl Waiting {
         self.by_replica.len()
     }
 
-    /// Adds a reply by UDP.
+    /// Adds the reply to a request by UDP; `new` makes what it is put into if there is nothing yet.
     pub fn udp(
         &mut self,
         replica: u16,
-        outbox: &Arc<Outbox>,
-        (socket, to): (u8, Endpoint),
+        request: &UdpAnnounce,
         reply: &[u8],
         trace: Option<Box<OpenTrace>>,
-        late: impl FnOnce() -> Option<Box<Late>>,
+        new: impl FnOnce() -> ParkedUdp,
     ) {
-        let parked = self.by_replica.entry(replica).or_insert_with(|| Parked::Udp {
-            outbox: outbox.clone(),
-            bytes: Vec::new(),
-            replies: Vec::new(),
-            traced: Vec::new(),
-            late: late(),
-        });
-        if let Parked::Udp { bytes, replies, traced, .. } = parked {
-            bytes.extend_from_slice(reply);
-            replies.push((socket, to, bytes.len()));
-            traced.extend(trace);
+        if let Parked::Udp(parked) = self.by_replica.entry(replica).or_insert_with(|| Parked::Udp(new())) {
+            parked.bytes.extend_from_slice(reply);
+            parked.replies.push((request.socket, request.to, parked.bytes.len()));
+            parked.tally.add(request.announce.peer.family(), request.source);
+            parked.traced.extend(trace);
         }
     }
 

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use super::replication::DeltaQueue;
 use crate::cluster::RoutingTable;
 use crate::link::Link;
+use crate::swarm::Source;
 
 /// The routes now. To be loaded once for a batch.
 pub type SharedRoutes = Arc<ArcSwap<Routes>>;
@@ -31,10 +32,10 @@ pub struct Peer {
 /// Who is to be asked next.
 #[derive(Clone, Copy)]
 pub enum Hop<'a> {
-    /// This node's own owners.
-    Here,
-    /// The node at this position of the table, by its link.
-    Node(u16, &'a Arc<Link>),
+    /// This node's own owners, as what.
+    Here(Source),
+    /// The node at this position of the table, by its link, as what.
+    Node(u16, &'a Arc<Link>, Source),
     /// Nobody who holds the partition can be reached.
     Nobody,
 }
@@ -53,14 +54,21 @@ impl Routes {
     /// The first that can be reached of those who hold a partition, but for the nodes that were tried.
     pub fn next(&self, partition: u16, tried: &[u16]) -> Hop<'_> {
         if self.table.is_alone() {
-            return Hop::Here;
+            return Hop::Here(Source::Owner);
         }
-        for &node in self.table.candidates(partition).iter().filter(|node| !tried.contains(node)) {
+        let in_region = self.table.in_region(partition).len();
+        let source = |at| match at {
+            at if at >= in_region => Source::RemoteRegion,
+            0 => Source::Owner,
+            _ => Source::Replica,
+        };
+        let candidates = self.table.candidates(partition).iter().enumerate();
+        for (at, &node) in candidates.filter(|(_, node)| !tried.contains(node)) {
             if node == self.table.me() {
-                return Hop::Here;
+                return Hop::Here(source(at));
             }
             if let Some(peer) = self.peer(node).filter(|peer| peer.link.is_routable()) {
-                return Hop::Node(node, &peer.link);
+                return Hop::Node(node, &peer.link, source(at));
             }
         }
         Hop::Nobody

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::{Cluster, NO_HOLDER, Router, STALE_INTERVALS};
 use crate::link::{Class, Completion, LinkError};
 use crate::net::outbox::Outbox;
-use crate::partition::{Hop, Routes, UdpAnnounce, jittered, traced};
+use crate::partition::{Hop, Routes, Tally, UdpAnnounce, jittered, traced};
+use crate::swarm::Source;
 use crate::telemetry::trace::{FlightRecord, Transport, Why, names::key, names::span};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::{routed, udp};
@@ -96,8 +97,14 @@ impl Flight {
         for mut request in left {
             request.trace.iter_mut().for_each(|trace| trace.called(Some(error)));
             match routes.next(self.router.owners.partition(request.hash), &self.tried) {
-                Hop::Here => here.push(request),
-                Hop::Node(node, _) => by_node.entry(Some(node)).or_default().push(request),
+                Hop::Here(source) => {
+                    request.source = source;
+                    here.push(request);
+                }
+                Hop::Node(node, _, source) => {
+                    request.source = source;
+                    by_node.entry(Some(node)).or_default().push(request);
+                }
                 Hop::Nobody => by_node.entry(None).or_default().push(request),
             }
         }
@@ -123,9 +130,11 @@ impl Flight {
         }
         let interval = self.cluster.interval.saturating_mul(STALE_INTERVALS);
         let left: Vec<UdpAnnounce> = self.announces.drain(..).flatten().collect();
+        let mut tally = Tally::default();
         let mut writer = self.outbox.writer();
         for mut request in left {
             self.cluster.metrics.last_resort.fetch_add(1, Relaxed);
+            request.source = Source::Stale;
             self.tell(&mut request, Why::Failed(NO_HOLDER), now);
             let announce = &request.announce;
             let stale = self.cluster.stale.get(request.hash, announce.peer.family(), announce.num_want, now);
@@ -135,6 +144,7 @@ impl Flight {
                     out.extend_from_slice(&peers);
                 });
                 request.answered = true;
+                tally.add(announce.peer.family(), Source::Stale);
                 if let Some(mut trace) = request.trace.take() {
                     trace.root().set(key::STALE, true);
                     trace.answers(peers.len() / announce.peer.family().stride(), "cache");
@@ -144,6 +154,7 @@ impl Flight {
             here.push(request);
         }
         writer.finish();
+        self.cluster.answers.udp(&tally, self.record.received, now);
         self.to_owners(here);
     }
 
@@ -164,6 +175,7 @@ impl Flight {
     fn answer(&mut self, bytes: &[u8]) {
         let now = self.cluster.clock.now().uptime;
         let slow = self.cluster.traces.is_slow(self.record.received, now);
+        let mut tally = Tally::default();
         let mut writer = self.outbox.writer();
         for reply in routed::replies(bytes).map_while(Result::ok) {
             let Some(mut request) = self.announces.get_mut(usize::from(reply.index)).and_then(Option::take) else {
@@ -175,6 +187,7 @@ impl Flight {
                 out.extend_from_slice(reply.peers);
             });
             let family = request.announce.peer.family();
+            tally.add(family, request.source);
             self.cluster.stale.put(request.hash, family, &reply.counts, reply.peers, now);
             if let Some(mut trace) = request.trace.take() {
                 trace.called(None);
@@ -186,6 +199,7 @@ impl Flight {
         }
         drop(writer);
         self.outbox.flush();
+        self.cluster.answers.udp(&tally, self.record.received, now);
     }
 }
 

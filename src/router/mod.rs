@@ -22,8 +22,10 @@ use crate::clock::Clock;
 use crate::link::Class;
 use crate::net::outbox::Outbox;
 use crate::net::yield_once;
-use crate::partition::{Hop, Message, Overloaded, OwnerHandle, Owners, Partitions, Routes, SharedRoutes, UdpAnnounce};
-use crate::swarm::{Announce, AnnounceReply, InfoHash, PeerList};
+use crate::partition::{
+    Answers, Hop, Message, Overloaded, OwnerHandle, Owners, Partitions, Routes, SharedRoutes, UdpAnnounce,
+};
+use crate::swarm::{Announce, AnnounceReply, InfoHash, PeerList, Source};
 use crate::telemetry::trace::{FlightRecord, OpenTrace, Traces, names::key, names::span};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::routed::{self, Sent};
@@ -61,6 +63,8 @@ pub struct Cluster {
     pub clock: Arc<dyn Clock>,
     /// Traces of announces that other nodes answer, or that this one answers for others.
     pub traces: Traces,
+    /// How announces of clients are answered.
+    pub answers: Arc<Answers>,
     /// What happened.
     pub metrics: RouterMetrics,
 }
@@ -129,13 +133,16 @@ impl Router {
         let began = cluster.clock.now().uptime;
         let mut tried = Vec::new();
         while let Some(deadline) = cluster.time_left(began) {
-            let hop = match cluster.routes.load().next(partition, &tried) {
-                Hop::Here => None,
-                Hop::Node(node, link) => Some((node, link.clone())),
+            let (hop, source) = match cluster.routes.load().next(partition, &tried) {
+                Hop::Here(source) => (None, source),
+                Hop::Node(node, link, source) => (Some((node, link.clone())), source),
                 Hop::Nobody => break,
             };
             routed(&mut trace);
-            let Some((node, link)) = hop else { return self.announce_here(hash, announce, trace).await };
+            let Some((node, link)) = hop else {
+                let answer = self.announce_here(hash, announce, trace).await?;
+                return Ok(AnnounceReply { source, ..answer });
+            };
             cluster.count_forwarded(node, 1, !tried.is_empty());
             tried.push(node);
             let mut packed = routed::begin(cluster.sent(), 1);
@@ -160,7 +167,7 @@ impl Router {
                 if let Some(trace) = trace {
                     trace.answers(peers.compact.len() / family.stride(), "remote");
                 }
-                return Ok(AnnounceReply { counts: reply.counts, peers, stale: false });
+                return Ok(AnnounceReply { counts: reply.counts, peers, source, stale: false });
             }
         }
         self.last_resort(cluster, hash, announce, trace).await
@@ -180,9 +187,10 @@ impl Router {
             trace.fail(NO_HOLDER);
         }
         let mut answer = self.announce_here(hash, announce, trace.as_deref_mut()).await?;
+        answer.source = Source::Stale;
         let (family, now) = (announce.peer.family(), cluster.clock.now().uptime);
         if let Some((counts, compact)) = cluster.stale.get(hash, family, announce.num_want, now) {
-            answer = AnnounceReply { counts, peers: PeerList { family, compact }, stale: true };
+            answer = AnnounceReply { counts, peers: PeerList { family, compact }, stale: true, ..answer };
             if let Some(trace) = trace {
                 trace.root().set(key::STALE, true);
             }
@@ -248,13 +256,14 @@ impl Router {
     }
 
     /// Where a batch puts an announce with this keyed hash, of the lists that [`Router::hand_over`] takes: one for each of
-    /// `owners` owners of this node, then one for each node of the routes, then one for those that nobody can be asked for.
-    pub fn list_of(&self, hash: u64, owners: usize, routes: Option<&Routes>) -> usize {
-        let Some(routes) = routes else { return self.owners.place(hash, owners) };
+    /// `owners` owners of this node, then one for each node of the routes, then one for those that nobody can be asked for;
+    /// and as what it is answered there.
+    pub fn list_of(&self, hash: u64, owners: usize, routes: Option<&Routes>) -> (usize, Source) {
+        let Some(routes) = routes else { return (self.owners.place(hash, owners), Source::Owner) };
         match routes.next(self.owners.partition(hash), &[]) {
-            Hop::Here => self.owners.place(hash, owners),
-            Hop::Node(node, _) => owners + usize::from(node),
-            Hop::Nobody => owners + routes.table.nodes().len(),
+            Hop::Here(source) => (self.owners.place(hash, owners), source),
+            Hop::Node(node, _, source) => (owners + usize::from(node), source),
+            Hop::Nobody => (owners + routes.table.nodes().len(), Source::Stale),
         }
     }
 

@@ -50,8 +50,8 @@ impl Router {
                 let routes = cluster.routes.load();
                 for swarm in wanted.drain(..) {
                     match routes.next(self.owners.partition(swarm.1), &tried) {
-                        Hop::Node(node, _) => by_node.entry(node).or_default().push(swarm),
-                        Hop::Here | Hop::Nobody => here.push(swarm),
+                        Hop::Node(node, ..) => by_node.entry(node).or_default().push(swarm),
+                        Hop::Here(_) | Hop::Nobody => here.push(swarm),
                     }
                 }
                 for (node, swarms) in by_node {

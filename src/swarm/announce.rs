@@ -75,6 +75,36 @@ pub struct AnnounceReply {
     pub counts: Counts,
     /// Other peers, at most `num_want`.
     pub peers: PeerList,
+    /// Who has answered.
+    pub source: Source,
     /// Nobody who holds the swarm could be asked: this is what was known of it before.
     pub stale: bool,
+}
+
+/// Who answers an announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The first holder of the partition in this region.
+    Owner,
+    /// Another holder in this region, as the first was not reached.
+    Replica,
+    /// A holder in another region, as none of this one was reached.
+    RemoteRegion,
+    /// Nobody who holds the partition was reached: what was last heard, or what this node knows by itself.
+    Stale,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Owner, Self::Replica, Self::RemoteRegion, Self::Stale];
+
+    /// Its name in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Replica => "replica",
+            Self::RemoteRegion => "remote_region",
+            Self::Stale => "stale",
+        }
+    }
 }

@@ -14,7 +14,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use announce::{Announce, AnnounceReply, Counts, Event, PeerList};
+pub use announce::{Announce, AnnounceReply, Counts, Event, PeerList, Source};
 pub use hash::KeyedHash;
 pub use index::order;
 pub use info_hash::{InfoHash, InfoHashError};

@@ -21,6 +21,8 @@ pub enum Kind {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// How durations are spread, in seconds.
+    Histogram,
 }
 
 /// The metric of the build, which is always 1.
@@ -32,6 +34,14 @@ pub const REQUESTS: Metric = counter(
     &["transport", "family", "action", "outcome"],
     "Requests of clients by what became of them; the family is that of the packet or connection.",
 );
+/// Answered announces.
+pub const ANNOUNCE_DURATION: Metric = histogram(
+    "tidings_announce_duration_seconds",
+    &["transport", "family", "source"],
+    "Announces of clients that were answered, by how long after they were read from the socket, and by whom: the owner of \
+     the partition, a replica of it in this region, a remote_region, or nobody of these (stale). UDP announces are \
+     counted by the batch they were read in.",
+);
 /// Requests that no owner could take.
 pub const REQUESTS_SHED: Metric =
     counter("tidings_requests_shed_total", &[], "Requests that were not handled because their owner was at its limit.");
@@ -40,6 +50,32 @@ pub const UDP_REPLIES: Metric = counter("tidings_udp_replies_total", &[], "UDP r
 /// UDP replies lost here.
 pub const UDP_REPLIES_DROPPED: Metric =
     counter("tidings_udp_replies_dropped_total", &[], "UDP replies that the kernel refused to send.");
+
+/// The kernel's queue.
+pub const UDP_RECEIVE_QUEUE: Metric = gauge(
+    "tidings_udp_receive_queue_bytes",
+    &[],
+    "Memory of datagrams that wait in the receive queues of the announce sockets.",
+);
+/// The bound of [`UDP_RECEIVE_QUEUE`].
+pub const UDP_RECEIVE_QUEUE_LIMIT: Metric = gauge(
+    "tidings_udp_receive_queue_limit_bytes",
+    &[],
+    "Memory that may wait in all of these queues; each has an equal share and drops what comes above it.",
+);
+/// What the kernel dropped.
+pub const UDP_RECEIVE_DROPPED: Metric = counter(
+    "tidings_udp_receive_dropped_total",
+    &[],
+    "Datagrams that the kernel dropped because the receive queue of an announce socket was full.",
+);
+
+/// Late event loops.
+pub const EVENT_LOOP_LAG: Metric = histogram(
+    "tidings_event_loop_lag_seconds",
+    &["thread"],
+    "How long after its time a thread ran what was due then, 50 times a second; timers are precise to a millisecond.",
+);
 
 /// Open HTTP connections.
 pub const HTTP_CONNECTIONS: Metric = gauge("tidings_http_connections", &[], "HTTP connections that are open.");
@@ -262,6 +298,30 @@ pub const LINK_TIMEOUTS: Metric =
 /// Bytes of links.
 pub const LINK_BYTES: Metric =
     counter("tidings_link_bytes_total", &["node", "direction"], "Bytes of the links that this node has opened.");
+/// Requests to other nodes.
+pub const LINK_IN_FLIGHT: Metric =
+    gauge("tidings_link_in_flight", &["node", "class"], "Requests to a node that wait for their replies.");
+/// The bound of [`LINK_IN_FLIGHT`].
+pub const LINK_IN_FLIGHT_LIMIT: Metric = gauge(
+    "tidings_link_in_flight_limit",
+    &["class"],
+    "Requests that may wait for the replies of one node; those above it fail at once.",
+);
+/// Bytes to other nodes.
+pub const LINK_QUEUE: Metric =
+    gauge("tidings_link_queue_bytes", &["node", "class"], "Bytes that wait to be written to a node.");
+/// The bound of [`LINK_QUEUE`].
+pub const LINK_QUEUE_LIMIT: Metric = gauge(
+    "tidings_link_queue_limit_bytes",
+    &["class"],
+    "Bytes that may wait to be written to one node; above it requests fail at once.",
+);
+/// Requests that no link took.
+pub const LINK_NOT_TAKEN: Metric = counter(
+    "tidings_link_not_taken_total",
+    &["node", "class"],
+    "Requests to a node that failed at once: not connected, the breaker open, or too much waits.",
+);
 /// Connections of other nodes.
 pub const LINK_INBOUND: Metric =
     gauge("tidings_link_inbound_connections", &[], "Connections that other nodes have opened.");
@@ -292,6 +352,12 @@ pub const TRACE_SPANS: Metric = counter(
      collector did not take them (failed).",
 );
 
+/// The queue of spans.
+pub const TRACE_QUEUE: Metric = gauge("tidings_trace_queue_spans", &[], "Spans that wait for the collector.");
+/// The bound of [`TRACE_QUEUE`].
+pub const TRACE_QUEUE_LIMIT: Metric =
+    gauge("tidings_trace_queue_limit_spans", &[], "Spans that may wait; those above it are dropped.");
+
 /// Resident memory.
 pub const PROCESS_RESIDENT_MEMORY: Metric =
     gauge("process_resident_memory_bytes", &[], "Resident memory size in bytes.");
@@ -314,4 +380,8 @@ const fn counter(name: &'static str, labels: &'static [&'static str], help: &'st
 
 const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels, help }
 }

@@ -1,6 +1,8 @@
 //! What a node tells of itself: its metrics, its logs and its traces.
 
+pub mod event_loop;
 pub mod exposition;
+pub mod histogram;
 pub mod logs;
 pub mod metrics;
 pub mod process;

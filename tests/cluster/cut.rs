@@ -7,7 +7,7 @@ use super::cluster::Cluster;
 use super::load::Load;
 use super::network::{Namespaces, Network};
 use super::scale::{Figures, choose};
-use super::skipped;
+use super::skipped::skipped;
 
 const NODES: [&str; 4] = ["eu-1", "eu-2", "us-1", "us-2"];
 
@@ -41,7 +41,7 @@ fn both_sides(cluster: &Cluster, rate: u64, seconds: u64) -> [Load; 2] {
 #[test]
 fn two_regions_that_were_cut_from_each_other_become_equal() {
     if let Some(missing) = Namespaces::missing() {
-        return skipped(&missing);
+        return skipped("two_regions_that_were_cut_from_each_other_become_equal", &missing);
     }
     let seconds = choose(10, 60);
     let mut figures = Figures::default();

@@ -26,9 +26,9 @@ mod regions;
 #[path = "../support/report.rs"]
 mod report;
 mod scale;
+#[path = "../support/skipped.rs"]
+mod skipped;
 
-use std::io::Write;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Waits until something holds; says what did not.
@@ -38,16 +38,4 @@ pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Says loudly that this test did not run; `tests/run` counts these lines. Where `CI` is set nothing may be skipped.
-pub fn skipped(missing: &str) {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    assert!(std::env::var_os("CI").is_none(), "{test} cannot run: {missing}");
-    let line = format!("SKIPPED cluster {test}: {missing}\n");
-    // Past the test runner, which keeps the output of tests that pass to itself.
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped");
-    let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-    list.write_all(line.as_bytes()).unwrap();
 }

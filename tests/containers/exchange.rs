@@ -14,10 +14,11 @@ use super::cluster::Cluster;
 use super::engine::docker;
 use super::http;
 use super::scale::Figures;
+use super::skipped::skipped;
 use super::stage::Stage;
 use super::torrent::{self, Torrent};
 use super::torrent_clients::{aria2_options, transmission_settings};
-use super::{skipped, wait_until};
+use super::wait_until;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(60);

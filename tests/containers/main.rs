@@ -29,6 +29,8 @@ mod report;
 mod rolling;
 #[path = "../cluster/scale.rs"]
 mod scale;
+#[path = "../support/skipped.rs"]
+mod skipped;
 mod stage;
 #[path = "../support/torrent.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]
@@ -36,13 +38,12 @@ mod torrent;
 #[path = "../support/torrent_clients.rs"]
 mod torrent_clients;
 
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
+use skipped::skipped;
 use stage::Stage;
 
 /// A test of the cluster that all share.
@@ -86,14 +87,4 @@ pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Says loudly that a test did not run; `tests/run` counts these lines. Where `CI` is set nothing may be skipped.
-fn skipped(test: &str, missing: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{test} cannot run: {missing}");
-    let line = format!("SKIPPED containers {test}: {missing}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped");
-    let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-    list.write_all(line.as_bytes()).unwrap();
 }

@@ -12,7 +12,7 @@ use tidings::config::Settings;
 use tidings::frontend::access_list::AccessList;
 use tidings::frontend::http::{HttpContext, HttpMetrics, HttpOptions, serve};
 use tidings::net::{bind, outbox::Outbox};
-use tidings::partition::{Common, Owners, Place, Supervisor, SupervisorArguments};
+use tidings::partition::{Answers, Common, Owners, Place, Supervisor, SupervisorArguments};
 use tidings::router::Router;
 use tidings::swarm::{KeyedHash, Quota};
 use tidings::telemetry::trace::Traces;
@@ -40,6 +40,7 @@ pub fn context(options: HttpOptions) -> HttpContext {
         // The middle: no jitter.
         random: || 1 << 31,
         traces: Traces::off(),
+        answers: Arc::new(Answers::new(Arc::new(SystemClock::start()))),
         metrics: Arc::new(HttpMetrics::default()),
     }
 }
@@ -56,6 +57,7 @@ async fn start_owner(owners: Arc<Owners>) {
         tick: Duration::from_millis(20),
         replication: None,
         traces: Traces::off(),
+        answers: Arc::new(Answers::new(Arc::new(SystemClock::start()))),
     };
     let place = Place { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
     let arguments = SupervisorArguments {

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 /// Debian's Python, which sees Debian's libtorrent.
 const PYTHON: &str = "/usr/bin/python3";
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Client {
     Transmission,
     Aria2,

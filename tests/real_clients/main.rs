@@ -8,18 +8,20 @@
 mod client;
 mod namespace;
 mod process;
+#[path = "../support/skipped.rs"]
+mod skipped;
 #[path = "../support/torrent.rs"]
 mod torrent;
 #[path = "../support/torrent_clients.rs"]
 mod torrent_clients;
 mod tracker;
 
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::Client::{self, Aria2, Libtorrent, Transmission};
 use namespace::Namespace;
+use skipped::skipped;
 use torrent::Torrent;
 use tracker::{Scheme, Tracker};
 
@@ -80,7 +82,7 @@ fn https_aria2_to_transmission() {
 
 fn moves(scheme: Scheme, seeder: Client, leecher: Client) {
     if let Some(missing) = [namespace::missing(), seeder.missing(), leecher.missing()].into_iter().flatten().next() {
-        return skipped(&missing);
+        return skipped(&format!("{seeder:?} to {leecher:?} by {scheme:?}"), &missing);
     }
     let directory = tempfile::tempdir().unwrap();
     let [seeds, downloads] = ["seeds", "downloads"].map(|name| directory.path().join(name));
@@ -109,18 +111,6 @@ fn moves(scheme: Scheme, seeder: Client, leecher: Client) {
 
 fn has(path: &Path, content: &[u8]) -> bool {
     std::fs::read(path).is_ok_and(|found| found == content)
-}
-
-/// Says loudly that this test did not run; `tests/run` counts these lines. Where `CI` is set nothing may be skipped.
-fn skipped(missing: &str) {
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    assert!(std::env::var_os("CI").is_none(), "{test} cannot run: {missing}");
-    let line = format!("SKIPPED real_clients {test}: {missing}\n");
-    // Past the test runner, which keeps the output of tests that pass to itself.
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped");
-    let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-    list.write_all(line.as_bytes()).unwrap();
 }
 
 /// The time by which something has to be done.

@@ -15,7 +15,7 @@ use super::torrent::Torrent;
 const PORT: u16 = 6969;
 
 /// How the clients reach it.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scheme {
     Udp4,
     Udp6,

@@ -20,9 +20,13 @@ mod cost;
 #[allow(dead_code, reason = "other tests use the rest of it")]
 mod network;
 mod probe;
+#[path = "../support/promtool.rs"]
+mod promtool;
 mod receiver;
 mod single;
 mod six;
+#[path = "../support/skipped.rs"]
+mod skipped;
 #[path = "../support/tracker.rs"]
 mod tracker;
 mod tree;

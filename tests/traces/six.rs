@@ -11,7 +11,7 @@ use super::cluster::{Cluster, SIX};
 use super::network::Network;
 use super::probe::{self, Caller};
 use super::receiver::{Receiver, Seen};
-use super::{SOON, tree, wait_for};
+use super::{SOON, promtool, tree, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(15);
 const ANNOUNCES: &str = "tidings.Link/Announces";
@@ -129,6 +129,7 @@ fn a_forced_announce_at_a_node_that_does_not_own_it_is_one_trace() {
         assert!(probe::udp(&client, &announce, caller).leechers > 0);
     });
     println!("{}", tree::waterfall(&spans));
+    promtool::check("metrics of a node of six", &cluster.get("eu-1", "/metrics").unwrap());
     check_announce(&spans, &caller, "udp");
     let prefix = hex::encode(&hash(number)[..4]);
     assert_eq!(tree::find(&spans, "announce", Server).attribute("tracker.info_hash.prefix").unwrap(), prefix);

@@ -26,6 +26,7 @@ pub use tls::{Tls, TlsError};
 use super::access_list::AccessList;
 use super::external::External;
 use crate::config::Settings;
+use crate::partition::Answers;
 use crate::router::{self, Router};
 use crate::swarm::Family;
 use crate::telemetry::trace::Traces;
@@ -110,6 +111,8 @@ pub struct HttpContext {
     pub random: fn() -> u32,
     /// Traces of announces.
     pub traces: Traces,
+    /// How announces are answered.
+    pub answers: Arc<Answers>,
     /// What happened.
     pub metrics: Arc<HttpMetrics>,
 }

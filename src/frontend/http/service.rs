@@ -159,7 +159,7 @@ impl Session {
     /// The body of the reply, and whether it may be out of date.
     async fn announce(&self, query: &str, headers: &HeaderMap) -> Result<(Bytes, bool), Failure> {
         let (options, traces) = (&self.context.options, &self.context.traces);
-        let received = traces.now();
+        let received = self.context.answers.now();
         let query = AnnounceQuery::parse(query.as_bytes())?;
         let seen = self.client(headers)?;
         let mut trace = self.trace(headers, seen, received);
@@ -197,7 +197,7 @@ impl Session {
         }
         let reply = reply?;
         let mut out = Vec::new();
-        let stale = reply.stale;
+        let (source, stale) = (reply.source, reply.stale);
         let interval = if stale { options.interval.saturating_mul(STALE_INTERVALS) } else { options.interval };
         let reply = bencode::AnnounceReply {
             counts: reply.counts,
@@ -210,6 +210,7 @@ impl Session {
             stale,
         };
         bencode::write_announce(&mut out, &reply);
+        self.context.answers.http(announce.peer.family(), source, received);
         if let Some(trace) = trace {
             trace.finish_with(span::REPLY);
         }

@@ -223,13 +223,14 @@ impl UdpFrontend {
                     trace.steps().step(span::ADMIT);
                 }
                 let hash = context.router.owners().hash(&announce.info_hash);
-                let list = context.router.list_of(hash, batch.owners, batch.routes);
+                let (list, source) = context.router.list_of(hash, batch.owners, batch.routes);
                 let Some(list) = announces.get_mut(list) else { return Outcome::Shed };
                 if let Some(trace) = &mut trace {
                     trace.says(&traced::said(&announce, context.router.owners().partition(hash)));
                     trace.steps().step(span::ROUTE);
                 }
-                list.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from, answered: false, trace });
+                let answered = false;
+                list.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from, answered, source, trace });
                 Outcome::Announce
             }
             Ok(Request::Scrape { connection_id, transaction_id, info_hashes }) => {

@@ -38,12 +38,8 @@ impl State {
     }
 
     /// Traces those of a batch that were slow, as far as may be told.
-    pub(super) fn tell_slow(&self, announces: &[UdpAnnounce], record: FlightRecord, began: Now) {
+    pub(super) fn tell_slow(&self, announces: &[UdpAnnounce], record: FlightRecord, began: Now, now: Duration) {
         let traces = &self.common.traces;
-        if !traces.is_on() {
-            return;
-        }
-        let now = traces.now();
         if !traces.is_slow(record.received, now) {
             return;
         }

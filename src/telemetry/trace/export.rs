@@ -37,20 +37,14 @@ pub struct SpanCounts {
     pub queue_full: AtomicU64,
     /// Dropped, as the collector did not take them.
     pub failed: AtomicU64,
-}
-
-/// What both ends of the queue know of it.
-#[derive(Debug, Default)]
-struct Flow {
-    /// Spans in the queue.
-    waiting: AtomicUsize,
-    counts: SpanCounts,
+    /// In the queue now.
+    pub waiting: AtomicUsize,
 }
 
 /// The near end of the queue.
 pub(super) struct Sink {
     processor: Box<dyn SpanProcessor>,
-    flow: Arc<Flow>,
+    counts: Arc<SpanCounts>,
     limit: usize,
 }
 
@@ -63,10 +57,10 @@ impl Sink {
         resource: &Resource,
         processor: impl FnOnce(Counting<E>) -> P,
     ) -> Self {
-        let flow = Arc::<Flow>::default();
-        let mut processor = processor(Counting { exporter: Arc::new(exporter), runtime, flow: flow.clone() });
+        let counts = Arc::<SpanCounts>::default();
+        let mut processor = processor(Counting { exporter: Arc::new(exporter), runtime, counts: counts.clone() });
         processor.set_resource(resource);
-        Self { processor: Box::new(processor), flow, limit }
+        Self { processor: Box::new(processor), counts, limit }
     }
 
     /// One that exports at once, for tests.
@@ -97,22 +91,26 @@ impl Sink {
 
     /// Takes a span, or drops and counts it.
     pub(super) fn take(&self, span: SpanData) {
-        if self.flow.waiting.fetch_add(1, Relaxed) >= self.limit {
-            self.flow.waiting.fetch_sub(1, Relaxed);
-            self.flow.counts.queue_full.fetch_add(1, Relaxed);
+        if self.counts.waiting.fetch_add(1, Relaxed) >= self.limit {
+            self.counts.waiting.fetch_sub(1, Relaxed);
+            self.counts.queue_full.fetch_add(1, Relaxed);
             return;
         }
         self.processor.on_end(span);
     }
 
     pub(super) fn counts(&self) -> &SpanCounts {
-        &self.flow.counts
+        &self.counts
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
     }
 }
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("flow", &self.flow).finish_non_exhaustive()
+        f.debug_struct("Sink").field("counts", &self.counts).finish_non_exhaustive()
     }
 }
 
@@ -142,13 +140,13 @@ struct Counting<E> {
     exporter: Arc<E>,
     /// The thread of the processor is none of tokio's, which the connection to the collector needs.
     runtime: Option<Handle>,
-    flow: Arc<Flow>,
+    counts: Arc<SpanCounts>,
 }
 
 impl<E: SpanExporter + 'static> SpanExporter for Counting<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
-        self.flow.waiting.fetch_sub(count, Relaxed);
+        self.counts.waiting.fetch_sub(count, Relaxed);
         let exporter = self.exporter.clone();
         let exported = match &self.runtime {
             None => exporter.export(batch).await,
@@ -157,7 +155,7 @@ impl<E: SpanExporter + 'static> SpanExporter for Counting<E> {
                 Err(error) => Err(opentelemetry_sdk::error::OTelSdkError::InternalFailure(error.to_string())),
             },
         };
-        let counts = &self.flow.counts;
+        let counts = &self.counts;
         let (count, became) = (count as u64, if exported.is_ok() { &counts.exported } else { &counts.failed });
         let before = became.fetch_add(count, Relaxed);
         if let (Err(error), 0) = (&exported, before) {

@@ -182,9 +182,9 @@ impl Traces {
         self.0.as_ref().map_or(Duration::ZERO, |inner| inner.now())
     }
 
-    /// What became of all spans; `None` if nothing is traced.
-    pub fn counts(&self) -> Option<&SpanCounts> {
-        self.0.as_ref().map(|inner| inner.sink.counts())
+    /// What became of all spans, and how many may wait; `None` if nothing is traced.
+    pub fn counts(&self) -> Option<(&SpanCounts, usize)> {
+        self.0.as_ref().map(|inner| (inner.sink.counts(), inner.sink.limit()))
     }
 }
 

@@ -105,7 +105,7 @@ fn an_announce_that_another_node_answers_is_one_trace() {
     assert!(spans.iter().all(|span| span.span_context.trace_id() == root.span_context.trace_id()));
     let own: Vec<_> = spans.iter().filter(|span| ![span::APPLY].contains(&&*span.name)).cloned().collect();
     check_tree(&own.into_iter().filter(|span| !span.parent_span_is_remote).collect::<Vec<_>>(), span::ANNOUNCE);
-    assert_eq!(here.counts().unwrap().exported.load(Relaxed), 5);
+    assert_eq!(here.counts().unwrap().0.exported.load(Relaxed), 5);
 }
 
 #[test]
@@ -215,11 +215,11 @@ impl SpanExporter for Refusing {
 fn what_is_dropped_is_counted() {
     let traces = traces_to(Sink::at_once(Refusing), 1.0, 7);
     announce(&traces, true, None).unwrap().finish();
-    let counts = traces.counts().unwrap();
+    let (counts, _) = traces.counts().unwrap();
     assert_eq!([&counts.exported, &counts.queue_full, &counts.failed].map(|it| it.load(Relaxed)), [0, 0, 3]);
 
     let traces = traces_to(Sink::stuck(2), 1.0, 7);
     announce(&traces, true, None).unwrap().finish();
-    let counts = traces.counts().unwrap();
+    let (counts, _) = traces.counts().unwrap();
     assert_eq!([&counts.exported, &counts.queue_full, &counts.failed].map(|it| it.load(Relaxed)), [0, 1, 0]);
 }

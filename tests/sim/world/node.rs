@@ -14,7 +14,7 @@ use tidings::config::Settings;
 use tidings::link::{Security, VERSIONS};
 use tidings::net::outbox::Outbox;
 use tidings::node::{Cluster, Hearing, Identity, Parts, lonely_routes};
-use tidings::partition::{Common, Message, Owners, Place, Replication, Supervisor, SupervisorArguments};
+use tidings::partition::{Answers, Common, Message, Owners, Place, Replication, Supervisor, SupervisorArguments};
 use tidings::router::{self, Router};
 use tidings::swarm::{KeyedHash, Quota};
 use tidings::telemetry::trace::Traces;
@@ -87,6 +87,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     let routes = lonely_routes(&me);
     let hash = KeyedHash::new(&[7; 16]);
     let owners = Arc::new(Owners::new(hash, partitions));
+    let answers = Arc::new(Answers::new(clock.clone()));
     let common = Arc::new(Common {
         hash,
         partitions,
@@ -97,6 +98,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         tick: TICK,
         replication: Some(Arc::new(Replication::new(routes.clone(), partitions, settings.cluster.ack))),
         traces: Traces::off(),
+        answers: answers.clone(),
     });
     let router = Router::new(
         owners.clone(),
@@ -108,6 +110,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
             interval: settings.announce.interval,
             clock: clock.clone(),
             traces: Traces::off(),
+            answers,
             metrics: Default::default(),
         })),
     );
