@@ -183,6 +183,11 @@ impl Cluster {
         samples.filter(|(sample, _)| matches(sample)).map(|(_, value)| value.parse::<f64>().unwrap()).sum()
     }
 
+    /// Announces that a node's clients were answered by this source.
+    pub fn answered_by(&self, node: &str, source: &str) -> f64 {
+        self.metric(node, "tidings_announce_duration_seconds_count", &[&format!("source=\"{source}\"")])
+    }
+
     /// Where a node takes announces, by UDP and HTTP.
     pub fn announce(&self, node: &str) -> SocketAddr {
         SocketAddr::new(self.network.ip(node).into(), 6969)

@@ -80,6 +80,7 @@ fn an_owner_that_stands_still_is_stood_in_for_and_counts_nobody_twice() {
     let mut figures = Figures::default();
     report.judge(&mut figures, 0);
     judge_latency(&mut figures, &report, failed);
+    assert!(cluster.answered_by("eu-2", "owner") > 0.0 && cluster.answered_by("eu-2", "replica") > 0.0);
     cluster.wait_ready();
     figures.verdict();
 }
