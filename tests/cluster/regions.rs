@@ -42,7 +42,8 @@ fn answers_of_another_region_are_counted_as_such() {
         }
     };
     // Readiness asks for swarms, too.
-    let answered = |cluster: &Cluster| ["owner", "replica", "remote_region", "stale"].map(|by| cluster.answered_by("us-1", by));
+    let answered =
+        |cluster: &Cluster| ["owner", "replica", "remote_region", "stale"].map(|by| cluster.answered_by("us-1", by));
     announce(0);
     let [owner, others @ ..] = answered(&cluster);
     assert!(owner >= 80.0 && others == [0.0; 3], "{owner} {others:?}");
