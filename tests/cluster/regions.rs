@@ -33,25 +33,26 @@ fn clients_of_a_region_without_nodes_are_answered_by_another() {
 #[test]
 fn answers_of_another_region_are_counted_as_such() {
     let mut cluster = Cluster::start(&["eu-1", "us-1", "us-2"], &["cluster.replicas_per_region=1"]);
-    let client = Client::new(cluster.announce("us-1"));
-    let announce = |round: u8| {
+    let front = cluster.announce("us-1");
+    let client = Client::new(front);
+    let announce = |port: u16| {
         for number in 0..40u8 {
             let info_hash = [number.wrapping_mul(37); 20];
             client.announce(&Announce { info_hash, ..leecher(1111) });
-            http::announce(cluster.announce("us-1"), &info_hash, 2222 + u16::from(round), "");
+            http::announce(front, &info_hash, port, "");
         }
     };
     // Readiness asks for swarms, too.
     let answered =
         |cluster: &Cluster| ["owner", "replica", "remote_region", "stale"].map(|by| cluster.answered_by("us-1", by));
-    announce(0);
+    announce(2222);
     let [owner, others @ ..] = answered(&cluster);
     assert!(owner >= 80.0 && others == [0.0; 3], "{owner} {others:?}");
     cluster.signal("us-2", Signal::STOP);
     wait_until("the other node is not asked any more", Duration::from_secs(10), || {
         cluster.status("us-1")["members"].as_array().unwrap().iter().any(|member| member["state"] != "up")
     });
-    announce(1);
+    announce(3333);
     let [.., replica, remote, stale] = answered(&cluster);
     assert!(remote >= 20.0 && (replica, stale) == (0.0, 0.0), "{remote} of 80, {replica}, {stale}");
     cluster.signal("us-2", Signal::CONT);
