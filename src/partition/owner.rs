@@ -173,7 +173,11 @@ impl Actor for Owner {
 
     async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { common, outbox, status, seed } = arguments;
-        let partitions = Partitions::new(common.hash, common.partitions, common.peer_ttl, &common.quota);
+        let mut partitions = Partitions::new(common.hash, common.partitions, common.peer_ttl, &common.quota);
+        if common.replication.is_some() {
+            partitions.v4.keep_all_stops();
+            partitions.v6.keep_all_stops();
+        }
         let (random, randoms, abroad) = (SmallRng::seed_from_u64(seed), Vec::new(), Abroad::default());
         Ok(State { common, outbox, status, partitions, random, randoms, abroad })
     }

@@ -119,6 +119,7 @@ pub struct Store<F: AddressFamily> {
     indexes: Box<[Index]>,
     totals: Totals,
     sweep: Cursor,
+    keeps_all_stops: bool,
 }
 
 impl<F: AddressFamily> Store<F> {
@@ -128,7 +129,13 @@ impl<F: AddressFamily> Store<F> {
         debug_assert!(partitions.is_power_of_two() && ttl <= Second::MAX_AGE - 60);
         let indexes = vec![Index::default(); usize::from(partitions)].into_boxed_slice();
         let (swarms, totals, sweep) = (Slab::default(), Totals::default(), Cursor::default());
-        Self { hash, ttl, quota, swarms, indexes, totals, sweep }
+        Self { hash, ttl, quota, swarms, indexes, totals, sweep, keeps_all_stops: false }
+    }
+
+    /// From now on keeps a tombstone of peers too that it does not know: another node may know them, and what that one has
+    /// heard before must not come alive here afterwards.
+    pub fn keep_all_stops(&mut self) {
+        self.keeps_all_stops = true;
     }
 
     /// Lifetime of a peer, in seconds.
@@ -169,11 +176,13 @@ impl<F: AddressFamily> Store<F> {
         }
         let known = at.and_then(|at| self.swarms[at].peers.get(key, &self.hash));
         let alive = known.filter(|record| !record.expired(now, self.ttl) && record.role() != Role::Stopped);
-        if role == Role::Stopped && alive.is_none() || known.is_none() && !self.admits(at) {
+        let vain = role == Role::Stopped && alive.is_none() && !self.keeps_all_stops;
+        if vain || known.is_none() && !self.admits(at) {
             let counts = at.map(|at| self.counts_at(at)).unwrap_or_default();
             return Outcome { counts, change: None, role, at, key };
         }
-        let counted = alive.is_some_and(|old| old.stamp.counted());
+        let before = if role == Role::Stopped { known.filter(|record| !record.expired(now, self.ttl)) } else { alive };
+        let counted = before.is_some_and(|old| old.stamp.counted());
         let completes = role == Role::Seeder && !counted && alive.is_some_and(|old| old.role() != Role::Seeder);
         // A partial seed says so with every announce (BEP 21), so that is a renewal too.
         let renews = matches!(announce.event, Event::None | Event::Paused);

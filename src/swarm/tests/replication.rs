@@ -211,3 +211,41 @@ fn a_partition_can_be_dropped_in_steps_while_the_others_serve() {
     // The quota has it all back.
     assert_eq!(format!("{quota:?}").matches("records: 0").count(), 1, "{quota:?}");
 }
+
+#[test]
+fn a_stop_that_is_heard_before_the_start_that_it_ends_is_the_last_word() {
+    let (mut elsewhere, mut here) = (Tracker::<V4>::new(), Tracker::<V4>::new());
+    here.store.keep_all_stops();
+    for life in 0..3 {
+        let started = elsewhere.told(1, Event::Started, life == 1).unwrap();
+        // This node knows nothing of the peer in its first life, and a tombstone in the others.
+        here.now += 10;
+        let stopped = here.told(1, Event::Stopped, false).expect("others have to learn of it");
+        assert!(stopped.role() == Role::Stopped && stopped.stamp > started.stamp);
+        let late = here.store.merge_delta(info_hash(0), started, here.now());
+        assert_eq!(late, Merged { kept: true, changed: false });
+        assert_eq!((here.counts(0), here.store.totals().stopped), (Counts::default(), 1));
+        elsewhere.now = here.now + 10;
+        elsewhere.store.merge_delta(info_hash(0), stopped, elsewhere.now());
+        assert_eq!(elsewhere.counts(0), Counts::default());
+    }
+}
+
+#[test]
+fn a_stop_that_is_repeated_keeps_that_a_completion_was_counted() {
+    let mut node = Tracker::<V4>::new();
+    node.store.keep_all_stops();
+    node.told(1, Event::Started, false);
+    assert_eq!(node.announce(0, 1, Event::Completed, true, 0).0.completed, 1);
+    for _ in 0..2 {
+        node.now += 1;
+        assert!(node.told(1, Event::Stopped, true).unwrap().stamp.counted());
+    }
+}
+
+#[test]
+fn a_node_by_itself_keeps_no_stop_of_whom_it_does_not_know() {
+    let mut node = Tracker::<V4>::new();
+    assert!(node.told(1, Event::Stopped, false).is_none());
+    assert!(node.store.is_empty());
+}
