@@ -82,6 +82,12 @@ impl RoutingTable {
         self.me
     }
 
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u16 {
+        // As many as it was built for.
+        self.rows.len() as u16
+    }
+
     /// The placement's fingerprint.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint

@@ -33,7 +33,8 @@ use crate::wire::frame::Hello;
 
 /// The time between two rounds of gossip.
 const GOSSIP: Duration = Duration::from_millis(500);
-/// How long a starting node waits for others to answer before it serves its clients by itself.
+/// How long a starting node waits for others to be heard, and then for their links to answer, before it serves its clients
+/// by itself.
 const MEET: Duration = Duration::from_secs(3);
 
 /// Why a node cannot be part of its cluster.
@@ -170,7 +171,14 @@ pub struct Cluster {
     keys: Option<Keys>,
     sealed: Option<Arc<SealedTransport>>,
     status: Arc<SharedStatus>,
+    routes: SharedRoutes,
     leave_timeout: Duration,
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(KEEPER_TICK / 2).await;
+    }
 }
 
 /// What the parts work with.
@@ -297,7 +305,7 @@ impl Cluster {
             hint_bytes: settings.limits.hint_bytes,
             ack_deadline: router::DEADLINE.min(Duration::from_millis(cluster.deadline.into())) / 2,
             stable_after: Duration::from_secs(cluster.stable_after.into()),
-            routes,
+            routes: routes.clone(),
             links: links.clone(),
             owners,
             gossip: heard.gossip,
@@ -318,19 +326,17 @@ impl Cluster {
         tokio::spawn(tick(keeper.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
         let (membership, conflict) = (heard.membership, heard.conflict);
-        Ok(Self { membership, conflict, links, keeper, keeper_ended, keys, sealed, status, leave_timeout })
+        Ok(Self { membership, conflict, links, keeper, keeper_ended, keys, sealed, status, routes, leave_timeout })
     }
 
-    /// Returns once another node has been met and the routes know of it, or after three seconds: clients must not be
-    /// told that swarms are empty because their peers have yet to be fetched.
+    /// Returns once another node has been met and somebody can be asked for each partition, or after three seconds for
+    /// either: clients must not be told that swarms are empty because their peers have yet to be fetched.
     pub async fn met(&self) {
-        let met = async {
-            while self.status.now.load().members.len() < 2 {
-                tokio::time::sleep(KEEPER_TICK / 2).await;
-            }
-        };
         // Alone is how the first node of a cluster starts.
-        let _ = timeout(MEET, met).await;
+        if timeout(MEET, until(|| self.status.now.load().members.len() > 1)).await.is_ok() {
+            // What nobody holds, as when all nodes start, is found out by waiting, too.
+            let _ = timeout(MEET, until(|| self.routes.load().reach_all())).await;
+        }
     }
 
     /// The keeper.

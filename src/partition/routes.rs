@@ -51,6 +51,11 @@ impl Routes {
         self.peers.get(usize::from(node))?.as_ref()
     }
 
+    /// Whether somebody can be asked for each partition.
+    pub fn reach_all(&self) -> bool {
+        (0..self.table.partitions()).all(|partition| !matches!(self.next(partition, &[]), Hop::Nobody))
+    }
+
     /// The first that can be reached of those who hold a partition, but for the nodes that were tried.
     pub fn next(&self, partition: u16, tried: &[u16]) -> Hop<'_> {
         if self.table.is_alone() {
