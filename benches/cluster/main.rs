@@ -97,7 +97,8 @@ impl Bench {
 
     /// Processor time of nodes for each answer, in microseconds, under a load that keeps them busy.
     fn cost(&self, nodes: &mut [Node]) -> Result<f64> {
-        const MIX: [&str; 6] = ["--swarms", "20000", "--peers", "100000", "--sources", "8"];
+        // As many requests in flight as a busy tracker has: it takes them in batches, and so do links.
+        const MIX: [&str; 8] = ["--swarms", "20000", "--peers", "100000", "--sources", "8", "--window", "128"];
         // So that every peer is known.
         self.load(1, Duration::from_secs(2), &MIX)?;
         let cpu = |nodes: &[Node]| nodes.iter().map(|node| node.process.cpu_seconds()).sum::<Result<f64>>();
@@ -174,8 +175,9 @@ impl Bench {
         let peers: f64 =
             metrics(1)?.iter().filter(|(name, _)| name.starts_with("tidings_peers{")).map(|(_, it)| it).sum();
         let began = Instant::now();
-        let second = self.node(2, true, &[])?;
-        wait_held(&[first, second], 256)?;
+        // They live until all has been asked.
+        let nodes = [first, self.node(2, true, &[])?];
+        wait_held(&nodes, 256)?;
         let took = began.elapsed().as_secs_f64();
         let brought = metrics(2)?;
         let records = brought[r#"tidings_cluster_pulled_records_total{purpose="handoff"}"#];

@@ -4,7 +4,7 @@
 //!
 //! ```console
 //! $ cargo bench --bench scale               # all sizes; ten minutes
-//! $ cargo bench --bench scale -- gossip 30  # one table, up to 30 nodes
+//! $ cargo bench --bench scale -- gossip 30  # one table, of 30 nodes
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures by the real clock")]
@@ -20,12 +20,12 @@ const SIZES: [(usize, u16); 4] = [(12, 256), (30, 1024), (60, 1024), (99, 1024)]
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let most = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(usize::MAX);
+    let chosen: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let wanted = |table: &str| {
         let named = |name: &str| arguments.iter().any(|argument| argument == name);
         named(table) || !named("gossip") && !named("rebalancing")
     };
-    let sizes = || SIZES.into_iter().filter(|(nodes, _)| *nodes <= most);
+    let sizes = || SIZES.into_iter().filter(|(nodes, _)| chosen.is_empty() || chosen.contains(nodes));
     if wanted("gossip") {
         println!("{}", gossip::HEAD);
         sizes().for_each(|(nodes, partitions)| println!("{}", gossip::row(nodes, partitions)));
