@@ -3,7 +3,7 @@
 //! same on any machine, but for the processor time.
 //!
 //! ```console
-//! $ cargo bench --bench scale               # all sizes; ten minutes
+//! $ cargo bench --bench scale               # all sizes; five minutes
 //! $ cargo bench --bench scale -- gossip 30  # one table, of 30 nodes
 //! ```
 
