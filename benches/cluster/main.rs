@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use process::{LOAD_CORE, Pinned, SERVER_CORE};
+use rustix::process::Signal;
 
 /// Rounds of the comparison.
 const ROUNDS: usize = 5;
@@ -33,7 +34,8 @@ fn main() -> Result<()> {
     bench.make_keys()?;
     bench.routing()?;
     bench.replication()?;
-    bench.handoff()
+    bench.handoff()?;
+    bench.repair()
 }
 
 struct Bench {
@@ -91,7 +93,7 @@ impl Bench {
         let output = command.output().context("cannot run the load")?;
         let told: serde_json::Value = serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-        let answers = told.pointer("/requests/answers").or_else(|| told.pointer("/load/requests/answers"));
+        let answers = ["/load/requests/answers", "/fill/requests/answers"].iter().find_map(|path| told.pointer(path));
         answers.and_then(serde_json::Value::as_f64).with_context(|| format!("no answers in {told}"))
     }
 
@@ -172,8 +174,7 @@ impl Bench {
         let first = self.node(1, true, &[])?;
         wait_held(std::slice::from_ref(&first), 256)?;
         self.load(1, Duration::from_secs(20), &["--swarms", "100000", "--peers", "400000", "--sources", "8"])?;
-        let peers: f64 =
-            metrics(1)?.iter().filter(|(name, _)| name.starts_with("tidings_peers{")).map(|(_, it)| it).sum();
+        let peers = held(1)?;
         let began = Instant::now();
         // They live until all has been asked.
         let nodes = [first, self.node(2, true, &[])?];
@@ -190,6 +191,47 @@ impl Bench {
         );
         Ok(())
     }
+
+    /// A node stands still for so long that what it was not told is dropped, and compares its copies afterwards.
+    fn repair(&self) -> Result<()> {
+        let settings = ["limits.hint_bytes=65536"];
+        let nodes = [self.node(1, true, &settings)?, self.node(2, true, &settings)?];
+        wait_held(&nodes, 256)?;
+        let fill = ["--fill", "--swarms", "100000", "--sources", "8"];
+        self.load(1, Duration::ZERO, &[&fill[..], &["--peers", "400000"]].concat())?;
+        wait_equal()?;
+        nodes[1].process.signal(Signal::STOP)?;
+        self.load(1, Duration::ZERO, &[&fill[..], &["--peers", "100000", "--seed", "2"]].concat())?;
+        let all = held(1)?;
+        nodes[1].process.signal(Signal::CONT)?;
+        let began = Instant::now();
+        let before = held(2)?;
+        wait_equal()?;
+        let took = began.elapsed().as_secs_f64();
+        let brought = metrics(2)?;
+        let [records, bytes] = ["records", "bytes"]
+            .map(|what| brought[&format!("tidings_cluster_pulled_{what}_total{{purpose=\"repair\"}}")]);
+        println!(
+            "| Repair of {:.0} peers of {all:.0} | |\n| --- | ---: |\n| from when the node goes on until both hold the \
+             same | {took:.1} s |\n| records a second | {:.0} |\n| bytes a record | {:.1} |\n",
+            all - before,
+            records / took,
+            bytes / records.max(1.0)
+        );
+        Ok(())
+    }
+}
+
+/// Peers that a node holds.
+fn held(node: u16) -> Result<f64> {
+    Ok(metrics(node)?.iter().filter(|(name, _)| name.starts_with("tidings_peers{")).map(|(_, it)| it).sum())
+}
+
+/// Waits until both nodes hold as many peers.
+fn wait_equal() -> Result<()> {
+    until("both nodes hold the same", || {
+        held(1).ok().zip(held(2).ok()).is_some_and(|(one, two)| one > 0.0 && one == two)
+    })
 }
 
 /// Records and bytes that both nodes have told each other.

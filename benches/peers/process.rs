@@ -88,6 +88,13 @@ impl Pinned {
         }
     }
 
+    /// Stops it, or lets it go on.
+    #[allow(dead_code, reason = "not every bench does")]
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        Ok(rustix::process::kill_process(pid.context("it has no pid")?, signal)?)
+    }
+
     /// User and system time that all threads of the child have used so far, in seconds.
     pub fn cpu_seconds(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
