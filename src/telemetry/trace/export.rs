@@ -205,7 +205,10 @@ impl TraceExport {
         };
         let resource = resource(&options);
         let handle = Some(runtime.handle().clone());
-        let batches = BatchConfigBuilder::default().with_max_queue_size(options.queue).build();
+        let batches = BatchConfigBuilder::default()
+            .with_max_queue_size(options.queue)
+            .with_max_export_batch_size(options.batch)
+            .build();
         let sink = Arc::new(Sink::new(exporter, handle, options.queue, &resource, |exporter| {
             BatchSpanProcessor::new(exporter, batches)
         }));

@@ -19,6 +19,8 @@ const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 /// Spans that wait, at the most. The SDK's own default would be filled by a second of a busy node that samples one in a
 /// hundred.
 const QUEUE: (&str, usize) = ("OTEL_BSP_MAX_QUEUE_SIZE", 8192);
+/// The variable with the spans of one export, and the default: more than the SDK's 512, as each export costs the node time.
+const BATCH: (&str, usize) = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 2048);
 
 /// Why traces cannot be exported as the settings say.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +68,8 @@ pub struct TraceOptions {
     pub probes: Vec<IpNet>,
     /// Spans that wait for the collector, at the most.
     pub queue: usize,
+    /// Spans of one export, at the most.
+    pub batch: usize,
     /// The name of the node.
     pub node: String,
     /// Its region.
@@ -98,6 +102,9 @@ impl TraceOptions {
         if let Some((variable, value)) = protocol.filter(|(_, value)| value != "grpc") {
             return Err(TraceError::Protocol { variable, value });
         }
+        let size = |(name, usual): (&str, usize)| {
+            variable(name).and_then(|size| size.parse().ok()).filter(|size| *size > 0).unwrap_or(usual)
+        };
         let mut options = Self {
             endpoint,
             ratio: telemetry.sample_ratio,
@@ -105,7 +112,8 @@ impl TraceOptions {
             slow: Duration::from_millis(telemetry.slow.into()),
             slow_per_second: telemetry.slow_per_second,
             probes: telemetry.trusted_probes.clone(),
-            queue: variable(QUEUE.0).and_then(|size| size.parse().ok()).filter(|size| *size > 0).unwrap_or(QUEUE.1),
+            queue: size(QUEUE),
+            batch: size(BATCH),
             node: settings.node.id.clone(),
             region: settings.node.region.clone(),
             advice: Vec::new(),
@@ -179,7 +187,9 @@ mod tests {
         let both = [ENDPOINT, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4317")];
         assert_eq!(options(&both).unwrap().unwrap().endpoint, "http://traces:4317");
         assert_eq!(options(&[ENDPOINT, (QUEUE.0, "77")]).unwrap().unwrap().queue, 77);
-        assert_eq!(options(&[ENDPOINT]).unwrap().unwrap().queue, 8192);
+        assert_eq!(options(&[ENDPOINT, (BATCH.0, "64")]).unwrap().unwrap().batch, 64);
+        let usual = options(&[ENDPOINT]).unwrap().unwrap();
+        assert_eq!((usual.queue, usual.batch), (8192, 2048));
     }
 
     #[test]
