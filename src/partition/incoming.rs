@@ -42,7 +42,7 @@ pub fn merge_deltas(
     }
     let left = Arc::new(Mutex::new(Left { parts: count, refused: false, done: Some(done) }));
     for (handle, list) in handles.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
-        let (pieces, part, hash, steps) = (list.into_bytes(), left.clone(), owners.hasher(), steps.cloned());
+        let (pieces, part, hash, steps) = (list.into_bytes(), left.clone(), owners.hasher(), steps.map(Steps::beside));
         let merge = Message::Visit(Box::new(move |partitions, now| {
             let mut news = Vec::new();
             let mut steps = steps;

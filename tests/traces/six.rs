@@ -47,18 +47,7 @@ fn forwarded(receiver: &Receiver, mut announce: impl FnMut([u8; 20], &Caller)) -
 /// The trace of an announce that eu-1 took in and eu-2 owns.
 fn check_announce(spans: &[Seen], caller: &Caller, transport: &str) {
     tree::check(spans, &caller.span);
-    let expected = [
-        "admit",
-        "announce",
-        "partition.apply",
-        "partition.select",
-        "queue",
-        "receive",
-        "reply",
-        "route",
-        ANNOUNCES,
-        ANNOUNCES,
-    ];
+    let expected = ["admit", "announce", "partition.apply", "partition.select", "reply", "route", ANNOUNCES, ANNOUNCES];
     let mut expected = expected;
     expected.sort_unstable();
     assert_eq!(tree::names(spans), expected);
@@ -70,7 +59,7 @@ fn check_announce(spans: &[Seen], caller: &Caller, transport: &str) {
     assert_eq!((root.node.as_str(), calls.node.as_str(), serves.node.as_str()), ("eu-1", "eu-1", "eu-2"));
     assert_eq!(calls.span.parent_span_id, root.span.span_id);
     assert_eq!(serves.span.parent_span_id, calls.span.span_id);
-    for name in ["queue", "partition.apply", "partition.select"] {
+    for name in ["partition.apply", "partition.select"] {
         assert_eq!(tree::find(spans, name, Internal).span.parent_span_id, serves.span.span_id, "{name}");
     }
     assert_eq!(root.attribute("network.transport").unwrap(), transport);

@@ -222,9 +222,7 @@ impl Session {
         let traces = &self.context.traces;
         let parent =
             traces.trusts(client).then(|| headers.get(TRACEPARENT)?.to_str().ok().and_then(Parent::parse)).flatten();
-        let mut trace = traces.announce(traces.choose(), parent, received, Transport::Http, client)?;
-        trace.steps().step(span::RECEIVE);
-        Some(trace)
+        traces.announce(traces.choose(), parent, received, Transport::Http, client)
     }
 
     /// Tells of an announce that has no trace if it was slow or has failed.

@@ -296,9 +296,7 @@ impl UdpContext {
     #[cold]
     fn trace(&self, chosen: bool, request: &udp::Announce<'_>, client: IpAddr, now: Now) -> Option<Box<OpenTrace>> {
         let parent = self.traces.trusts(client).then(|| Parent::in_url(request.options.url_data())).flatten();
-        let mut trace = self.traces.announce(chosen, parent, now.uptime, Transport::Udp, client)?;
-        trace.steps().step(span::RECEIVE);
-        Some(trace)
+        self.traces.announce(chosen, parent, now.uptime, Transport::Udp, client)
     }
 
     fn announce(&self, request: &udp::Announce<'_>, peer: PeerAddr) -> Announce {

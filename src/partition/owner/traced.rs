@@ -9,6 +9,9 @@ use crate::partition::traced::{Late, client, said};
 use crate::swarm::{Announce, Counts};
 use crate::telemetry::trace::{FlightRecord, Steps, Transport, Why, names::span};
 
+/// Shorter waits than this are left as a gap, which shows as much: most announces have one.
+const LONG: Duration = Duration::from_millis(1);
+
 impl State {
     /// [`State::announce`], with a span for each part of it if there are `steps`.
     #[expect(clippy::too_many_arguments, reason = "one announce and all that it depends on")]
@@ -23,7 +26,7 @@ impl State {
         head: impl FnOnce(Counts, &mut Vec<u8>),
     ) -> Done {
         let Some(steps) = steps else { return self.announce(hash, announce, now, random, out, head) };
-        steps.step(span::QUEUE);
+        steps.step_if(span::QUEUE, LONG);
         let mut applied = Duration::ZERO;
         let done = self.announce(hash, announce, now, random, out, |counts, out| {
             applied = steps.now();

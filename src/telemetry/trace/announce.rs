@@ -10,6 +10,9 @@ use super::names::{RPC_SYSTEM_VALUE, key, span};
 use super::span::{OpenSpan, Steps};
 use super::{Inner, Traces};
 
+/// How many attributes an announce has, most often.
+const ATTRIBUTES: usize = 12;
+
 /// How an announce came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -57,8 +60,9 @@ pub struct FlightRecord {
 pub struct OpenTrace {
     /// The request to another node that lasts.
     call: Option<OpenSpan>,
-    root: OpenSpan,
+    /// On their way before their parent, so that whoever has that has all.
     steps: Steps,
+    root: OpenSpan,
 }
 
 impl OpenTrace {
@@ -72,12 +76,12 @@ impl OpenTrace {
     ) -> Self {
         let parent = parent.map(|parent| (parent, true));
         let mut root = OpenSpan::begin(inner, span::ANNOUNCE, SpanKind::Server, parent, received);
-        let (network, protocol) = match transport {
-            Transport::Udp => ("udp", "bittorrent"),
-            Transport::Http => ("tcp", "http"),
+        root.reserve(ATTRIBUTES);
+        let network = match transport {
+            Transport::Udp => "udp",
+            Transport::Http => "tcp",
         };
         root.set(key::NETWORK_TRANSPORT, network);
-        root.set(key::NETWORK_PROTOCOL, protocol);
         if let Some(client) = client {
             root.set(key::NETWORK_TYPE, if client.is_ipv4() { "ipv4" } else { "ipv6" });
             root.set(key::CLIENT, inner.client(client));
@@ -122,7 +126,7 @@ impl OpenTrace {
     /// The same for somebody else, who goes on from now.
     pub fn lend(&mut self) -> Box<Steps> {
         self.steps.restart();
-        Box::new(self.steps.clone())
+        Box::new(self.steps.beside())
     }
 
     /// Tells what was announced.
@@ -168,11 +172,13 @@ impl OpenTrace {
     /// The announce is answered: ends everything now.
     pub fn finish(mut self) {
         self.called(None);
-        self.root.end();
+        let now = self.steps.now();
+        self.finish_at(now);
     }
 
     /// It was answered at this uptime.
     pub fn finish_at(self, end: Duration) {
+        drop(self.steps);
         self.root.end_at(end);
     }
 
@@ -180,7 +186,7 @@ impl OpenTrace {
     pub fn finish_with(mut self, step: &'static str) {
         let now = self.steps.now();
         self.steps.step_at(step, now);
-        self.root.end_at(now);
+        self.finish_at(now);
     }
 }
 
@@ -216,7 +222,7 @@ impl Traces {
         if let Some(said) = said {
             trace.says(said);
         }
-        trace.steps.step_at(span::RECEIVE, record.handed);
+        trace.steps.step_at(span::ADMIT, record.handed);
         if record.began > record.handed {
             trace.steps.step_at(span::QUEUE, record.began);
         }
@@ -234,6 +240,6 @@ impl Traces {
                 call.end_at(now);
             }
         }
-        trace.root.end_at(now);
+        trace.finish_at(now);
     }
 }

@@ -1,174 +1,118 @@
-//! The way of spans to the collector: a bounded queue, a thread that sends, and counts of what became of them. Whoever
-//! makes spans never waits.
+//! The way of spans from the queue to the collector, on a thread of its own.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::resource::EnvResourceDetector;
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor,
-};
-use tokio::runtime::{Builder, Handle, Runtime};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::names::{SCOPE, TARGET, key};
 use super::options::{TraceError, TraceOptions};
+use super::queue::{Queue, Record, scope};
 
 /// How long the last spans may take when the node stops.
 const FLUSH: Duration = Duration::from_millis(1500);
+/// How the threads that export give way to those that answer announces: a core that both want gives them a tenth of its
+/// time (`sched(7)`), which is several times what they need for one announce in a hundred.
+const NICE: i32 = 10;
 /// The variable with the name of the service.
 const SERVICE_NAME_VARIABLE: &str = "OTEL_SERVICE_NAME";
 
-/// What became of spans, since the start.
-#[derive(Debug, Default)]
-pub struct SpanCounts {
-    /// The collector has them.
-    pub exported: AtomicU64,
-    /// Dropped, as the queue was full.
-    pub queue_full: AtomicU64,
-    /// Dropped, as the collector did not take them.
-    pub failed: AtomicU64,
-    /// In the queue now.
-    pub waiting: AtomicUsize,
-}
-
-/// The near end of the queue.
-pub(super) struct Sink {
-    processor: Box<dyn SpanProcessor>,
-    counts: Arc<SpanCounts>,
-    limit: usize,
-}
-
-impl Sink {
-    /// A queue for up to `limit` spans that end at `exporter`, which works on a runtime if there is one.
-    fn new<E: SpanExporter + 'static, P: SpanProcessor + 'static>(
-        exporter: E,
-        runtime: Option<Handle>,
-        limit: usize,
-        resource: &Resource,
-        processor: impl FnOnce(Counting<E>) -> P,
-    ) -> Self {
-        let counts = Arc::<SpanCounts>::default();
-        let mut processor = processor(Counting { exporter: Arc::new(exporter), runtime, counts: counts.clone() });
-        processor.set_resource(resource);
-        Self { processor: Box::new(processor), counts, limit }
-    }
-
-    /// One that exports at once, for tests.
-    #[cfg(test)]
-    pub(super) fn at_once<E: SpanExporter + 'static>(exporter: E) -> Arc<Self> {
-        use opentelemetry_sdk::trace::SimpleSpanProcessor;
-        Arc::new(Self::new(exporter, None, 1024, &Resource::builder_empty().build(), SimpleSpanProcessor::new))
-    }
-
-    /// One whose collector never answers, for tests.
-    #[cfg(test)]
-    pub(super) fn stuck(limit: usize) -> Arc<Self> {
-        #[derive(Debug)]
-        struct Stuck;
-        impl SpanProcessor for Stuck {
-            fn on_start(&self, _: &mut Span, _: &Context) {}
-            fn on_end(&self, _: SpanData) {}
-            fn force_flush(&self) -> OTelSdkResult {
-                Ok(())
-            }
-            fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-                Ok(())
-            }
-        }
-        let exporter = opentelemetry_sdk::trace::InMemorySpanExporter::default();
-        Arc::new(Self::new(exporter, None, limit, &Resource::builder_empty().build(), |_| Stuck))
-    }
-
-    /// Takes a span, or drops and counts it.
-    pub(super) fn take(&self, span: SpanData) {
-        if self.counts.waiting.fetch_add(1, Relaxed) >= self.limit {
-            self.counts.waiting.fetch_sub(1, Relaxed);
-            self.counts.queue_full.fetch_add(1, Relaxed);
-            return;
-        }
-        self.processor.on_end(span);
-    }
-
-    pub(super) fn counts(&self) -> &SpanCounts {
-        &self.counts
-    }
-
-    pub(super) fn limit(&self) -> usize {
-        self.limit
-    }
-}
-
-impl fmt::Debug for Sink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("counts", &self.counts).finish_non_exhaustive()
-    }
-}
-
-/// The sink as the provider of a tracer wants it.
+/// The queue as the provider of a tracer wants it.
 #[derive(Debug)]
-struct Shared(Arc<Sink>);
+struct Processor(Arc<Queue>);
 
-impl SpanProcessor for Shared {
+impl SpanProcessor for Processor {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        self.0.take(span);
+        self.0.push(Record::Sdk(Box::new(span)));
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.0.processor.force_flush()
+        Ok(())
     }
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.0.processor.shutdown_with_timeout(timeout)
+    /// What waits is sent by [`TraceExport::stop`].
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
     }
 }
 
 /// The far end of the queue.
-#[derive(Debug)]
-struct Counting<E> {
-    exporter: Arc<E>,
-    /// The thread of the processor is none of tokio's, which the connection to the collector needs.
-    runtime: Option<Handle>,
-    counts: Arc<SpanCounts>,
+pub(super) struct Exporting<E> {
+    queue: Arc<Queue>,
+    exporter: E,
+    scope: InstrumentationScope,
+    /// Empty between two rounds.
+    records: Vec<Record>,
+    /// Fewer than are enough.
+    spans: Vec<SpanData>,
 }
 
-impl<E: SpanExporter + 'static> SpanExporter for Counting<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let count = batch.len();
-        self.counts.waiting.fetch_sub(count, Relaxed);
-        let exporter = self.exporter.clone();
-        let exported = match &self.runtime {
-            None => exporter.export(batch).await,
-            Some(runtime) => match runtime.spawn(async move { exporter.export(batch).await }).await {
-                Ok(exported) => exported,
-                Err(error) => Err(opentelemetry_sdk::error::OTelSdkError::InternalFailure(error.to_string())),
-            },
-        };
-        let counts = &self.counts;
-        let (count, became) = (count as u64, if exported.is_ok() { &counts.exported } else { &counts.failed });
-        let before = became.fetch_add(count, Relaxed);
+impl<E: SpanExporter> Exporting<E> {
+    /// Takes what is in the queue to the exporter.
+    pub(super) fn new(queue: &Arc<Queue>, exporter: E) -> Self {
+        Self { queue: queue.clone(), exporter, scope: scope(), records: Vec::new(), spans: Vec::new() }
+    }
+
+    /// Exports whenever there is enough, or this time is over, until `stop` resolves; then all that there still is.
+    async fn run(mut self, delay: Duration, mut stop: oneshot::Receiver<()>) {
+        let mut pause = tokio::time::interval(delay);
+        pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = &mut stop => break,
+                () = self.queue.enough() => self.round(false).await,
+                _ = pause.tick() => self.round(true).await,
+            }
+        }
+        self.round(true).await;
+    }
+
+    /// Exports what waits; fewer spans than are enough only if it is to be all.
+    pub(super) async fn round(&mut self, all: bool) {
+        let mut records = std::mem::take(&mut self.records);
+        self.queue.swap(&mut records);
+        for record in records.drain(..) {
+            record.into_sdk(&self.scope, &mut self.spans);
+            if self.spans.len() >= self.queue.batch() {
+                self.export().await;
+            }
+        }
+        self.records = records;
+        while all && !self.spans.is_empty() {
+            self.export().await;
+        }
+    }
+
+    /// Exports no more than are enough.
+    async fn export(&mut self) {
+        let count = self.spans.len().min(self.queue.batch());
+        let mut rest = Vec::with_capacity(self.queue.batch());
+        rest.extend(self.spans.drain(count..));
+        let spans = std::mem::replace(&mut self.spans, rest);
+        let counts = self.queue.counts();
+        counts.waiting.fetch_sub(count, Relaxed);
+        let exported = self.exporter.export(spans).await;
+        let became = if exported.is_ok() { &counts.exported } else { &counts.failed };
+        let before = became.fetch_add(count as u64, Relaxed);
         if let (Err(error), 0) = (&exported, before) {
             tracing::warn!(
                 "the collector does not take traces, which are dropped (tidings_trace_spans_total): {error}"
             );
-        }
-        exported
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
-            exporter.set_resource(resource);
         }
     }
 }
@@ -177,9 +121,14 @@ impl<E: SpanExporter + 'static> SpanExporter for Counting<E> {
 #[derive(Debug)]
 pub struct TraceExport {
     pub(super) options: TraceOptions,
-    pub(super) sink: Arc<Sink>,
+    pub(super) queue: Arc<Queue>,
     provider: SdkTracerProvider,
+    /// Its one thread does all of it.
     runtime: Option<Runtime>,
+    /// Tells it to send what waits, and to end.
+    stop: Option<oneshot::Sender<()>>,
+    /// Disconnected when it has.
+    stopped: mpsc::Receiver<()>,
 }
 
 impl TraceExport {
@@ -188,6 +137,19 @@ impl TraceExport {
     /// # Errors
     /// See [`TraceError`].
     pub fn start(options: TraceOptions) -> Result<Self, TraceError> {
+        // Threads inherit it from the one that makes them.
+        let started = std::thread::scope(|scope| {
+            let start = || {
+                // Without it all still works.
+                let _ = rustix::process::setpriority_process(None, NICE);
+                Self::start_here(options)
+            };
+            scope.spawn(start).join()
+        });
+        started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn start_here(options: TraceOptions) -> Result<Self, TraceError> {
         // Apart from the node's own threads, so that it takes nothing from them but time of the processor.
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("traces").enable_all().build();
         let runtime = runtime.map_err(|error| TraceError::System(error.to_string()))?;
@@ -195,7 +157,7 @@ impl TraceExport {
             let _inside = runtime.enter();
             OtlpExporter::builder().with_tonic().with_endpoint(&options.endpoint).build()
         };
-        let exporter = match exporter {
+        let mut exporter = match exporter {
             Ok(exporter) => exporter,
             Err(error) => {
                 runtime.shutdown_background();
@@ -204,20 +166,21 @@ impl TraceExport {
             }
         };
         let resource = resource(&options);
-        let handle = Some(runtime.handle().clone());
-        let batches = BatchConfigBuilder::default()
-            .with_max_queue_size(options.queue)
-            .with_max_export_batch_size(options.batch)
-            .build();
-        let sink = Arc::new(Sink::new(exporter, handle, options.queue, &resource, |exporter| {
-            BatchSpanProcessor::new(exporter, batches)
-        }));
+        exporter.set_resource(&resource);
+        let queue = Arc::new(Queue::new(options.queue, options.batch));
+        let (stop, told) = oneshot::channel();
+        let (running, stopped) = mpsc::channel();
+        let (exporting, delay) = (Exporting::new(&queue, exporter), options.delay);
+        runtime.spawn(async move {
+            let _running = running;
+            exporting.run(delay, told).await;
+        });
         let provider = SdkTracerProvider::builder()
-            .with_span_processor(Shared(sink.clone()))
+            .with_span_processor(Processor(queue.clone()))
             .with_sampler(Sampler::AlwaysOn)
             .with_resource(resource)
             .build();
-        Ok(Self { options, sink, provider, runtime: Some(runtime) })
+        Ok(Self { options, queue, provider, runtime: Some(runtime), stop: Some(stop), stopped })
     }
 
     /// Exports the spans that the macros of `tracing` make under [`TARGET`].
@@ -242,23 +205,27 @@ impl TraceExport {
 
     /// Sends what waits, and ends. A collector that does not answer delays that by no more than a second and a half.
     pub fn stop(mut self) {
-        // What could not be sent in time is lost.
-        let _ = self.provider.shutdown_with_timeout(FLUSH);
         self.end();
+        // What could not be sent in time is lost.
+        let _ = self.stopped.recv_timeout(FLUSH);
     }
 
     fn end(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        // Spans that end from now on come too late.
+        let _ = self.provider.shutdown_with_timeout(Duration::ZERO);
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
         }
     }
 }
 
 impl Drop for TraceExport {
     fn drop(&mut self) {
-        // Within another runtime this one must not be waited for.
-        let _ = self.provider.shutdown_with_timeout(Duration::ZERO);
         self.end();
+        // Within another runtime this one must not be waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod context;
 mod export;
 pub mod names;
 mod options;
+mod queue;
 mod sample;
 mod span;
 #[cfg(test)]
@@ -19,19 +20,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::InstrumentationScope;
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use siphasher::sip::SipHasher13;
 
 pub use announce::{FlightRecord, OpenTrace, Said, Transport, Why};
 pub use context::{Parent, TRACEPARENT, TraceContext};
-pub use export::{SpanCounts, TraceExport};
+pub use export::TraceExport;
 pub use options::{TraceError, TraceOptions};
+pub use queue::SpanCounts;
 pub use sample::Countdown;
 pub use span::{OpenSpan, Steps};
 
 use crate::clock::Clock;
-use export::Sink;
+use queue::Queue;
 use sample::Limiter;
 
 /// How often the wall clock is looked at anew. Between two looks, times go on with the uptime.
@@ -45,7 +46,7 @@ pub struct Traces(Option<Arc<Inner>>);
 
 /// What all spans of a node need.
 struct Inner {
-    sink: Arc<Sink>,
+    queue: Arc<Queue>,
     options: TraceOptions,
     clock: Arc<dyn Clock>,
     /// Microseconds since the Unix epoch when the uptime was zero, by the last look at the wall clock.
@@ -56,7 +57,6 @@ struct Inner {
     /// Hashes clients' addresses.
     clients: SipHasher13,
     random: fn() -> u64,
-    scope: InstrumentationScope,
 }
 
 impl Traces {
@@ -68,11 +68,11 @@ impl Traces {
     /// Traces of a node that go to this export. Addresses are hashed with a key derived from `secret`; `random` is uniform
     /// over all of `u64`.
     pub fn new(export: &TraceExport, clock: Arc<dyn Clock>, secret: &[u8; 16], random: fn() -> u64) -> Self {
-        Self::to(export.sink.clone(), export.options.clone(), clock, secret, random)
+        Self::to(export.queue.clone(), export.options.clone(), clock, secret, random)
     }
 
     fn to(
-        sink: Arc<Sink>,
+        queue: Arc<Queue>,
         options: TraceOptions,
         clock: Arc<dyn Clock>,
         secret: &[u8; 16],
@@ -81,17 +81,16 @@ impl Traces {
         let key = SipHasher13::new_with_key(secret);
         let (first, second) = (key.hash(PURPOSE), key.hash(&[PURPOSE, b"2"].concat()));
         let inner = Inner {
-            sink,
+            queue,
             limiter: Limiter::new(options.slow_per_second),
             options,
             anchor: AtomicU64::new(0),
             anchored: AtomicU64::new(0),
             clients: SipHasher13::new_with_keys(first, second),
             random,
-            scope: InstrumentationScope::builder(names::SCOPE).with_version(env!("CARGO_PKG_VERSION")).build(),
             clock,
         };
-        inner.anchor(inner.clock.now().uptime);
+        inner.anchor_at(inner.clock.now().uptime);
         Self(Some(Arc::new(inner)))
     }
 
@@ -184,7 +183,7 @@ impl Traces {
 
     /// What became of all spans, and how many may wait; `None` if nothing is traced.
     pub fn counts(&self) -> Option<(&SpanCounts, usize)> {
-        self.0.as_ref().map(|inner| (inner.sink.counts(), inner.sink.limit()))
+        self.0.as_ref().map(|inner| (inner.queue.counts(), inner.queue.limit()))
     }
 }
 
@@ -193,11 +192,12 @@ impl Inner {
         self.clock.now().uptime
     }
 
-    fn at(&self, uptime: Duration) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_micros(self.anchor.load(Relaxed)) + uptime
+    /// When the uptime was zero, since the Unix epoch.
+    fn anchor(&self) -> Duration {
+        Duration::from_micros(self.anchor.load(Relaxed))
     }
 
-    fn anchor(&self, uptime: Duration) {
+    fn anchor_at(&self, uptime: Duration) {
         let since = self.clock.started().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.anchor.store(u64::try_from(since.as_micros()).unwrap_or_default(), Relaxed);
         self.anchored.store(uptime.as_secs(), Relaxed);
@@ -205,7 +205,7 @@ impl Inner {
 
     fn look_at_the_wall_clock(&self, uptime: Duration) {
         if uptime.as_secs().saturating_sub(self.anchored.load(Relaxed)) >= ANCHOR.as_secs() {
-            self.anchor(uptime);
+            self.anchor_at(uptime);
         }
     }
 

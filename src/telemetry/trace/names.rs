@@ -11,13 +11,11 @@ pub mod span {
     /// The whole of an announce, from the arrival of its datagram or head until its reply is handed to the kernel (UDP) or
     /// to the connection (HTTP).
     pub const ANNOUNCE: &str = "announce";
-    /// Receiving and reading a batch up to this announce; for HTTP, reading the query.
-    pub const RECEIVE: &str = "receive";
-    /// The access list, external addresses and limits.
+    /// Reading the announce, and what came before it in the same batch; the access list, external addresses and limits.
     pub const ADMIT: &str = "admit";
     /// Who is to answer.
     pub const ROUTE: &str = "route";
-    /// The wait for the owner of the partition.
+    /// The wait for the owner of the partition, if it was so long that it is worth a span.
     pub const QUEUE: &str = "queue";
     /// The announce becomes part of the swarm.
     pub const APPLY: &str = "partition.apply";
@@ -59,8 +57,6 @@ pub mod key {
     pub const NETWORK_TRANSPORT: &str = "network.transport";
     /// `ipv4` or `ipv6`.
     pub const NETWORK_TYPE: &str = "network.type";
-    /// `bittorrent` (BEP 15) or `http`.
-    pub const NETWORK_PROTOCOL: &str = "network.protocol.name";
     /// The keyed hash of the client's address, never the address.
     pub const CLIENT: &str = "client.address";
     /// The other node, by its name.

@@ -19,8 +19,10 @@ const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
 /// Spans that wait, at the most. The SDK's own default would be filled by a second of a busy node that samples one in a
 /// hundred.
 const QUEUE: (&str, usize) = ("OTEL_BSP_MAX_QUEUE_SIZE", 8192);
-/// The variable with the spans of one export, and the default: more than the SDK's 512, as each export costs the node time.
-const BATCH: (&str, usize) = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 2048);
+/// How long spans wait for enough others, in milliseconds.
+const DELAY: (&str, usize) = ("OTEL_BSP_SCHEDULE_DELAY", 5000);
+/// Spans of one export, at the most.
+const BATCH: (&str, usize) = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512);
 
 /// Why traces cannot be exported as the settings say.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,8 @@ pub struct TraceOptions {
     pub queue: usize,
     /// Spans of one export, at the most.
     pub batch: usize,
+    /// How long they wait for enough of them.
+    pub delay: Duration,
     /// The name of the node.
     pub node: String,
     /// Its region.
@@ -114,6 +118,7 @@ impl TraceOptions {
             probes: telemetry.trusted_probes.clone(),
             queue: size(QUEUE),
             batch: size(BATCH),
+            delay: Duration::from_millis(size(DELAY) as u64),
             node: settings.node.id.clone(),
             region: settings.node.region.clone(),
             advice: Vec::new(),
@@ -189,7 +194,7 @@ mod tests {
         assert_eq!(options(&[ENDPOINT, (QUEUE.0, "77")]).unwrap().unwrap().queue, 77);
         assert_eq!(options(&[ENDPOINT, (BATCH.0, "64")]).unwrap().unwrap().batch, 64);
         let usual = options(&[ENDPOINT]).unwrap().unwrap();
-        assert_eq!((usual.queue, usual.batch), (8192, 2048));
+        assert_eq!((usual.queue, usual.batch), (8192, 512));
     }
 
     #[test]

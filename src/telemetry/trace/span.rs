@@ -1,22 +1,24 @@
 //! Spans whose times come from the node's own clock and whose place in a trace is known before they end.
 //!
-//! They are put together as the SDK's `SpanData` at their end, as its builder can no longer be told an id: that of a span is
-//! needed while it lasts, by the other nodes that work for it.
+//! They are not made by the SDK's builder, as that can no longer be told an id: that of a span is needed while it lasts, by the
+//! other nodes that work for it.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::trace::{Link, SpanId, SpanKind, Status};
+use opentelemetry::trace::{SpanId, SpanKind};
 use opentelemetry::{KeyValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::Inner;
 use super::context::TraceContext;
 use super::names::key;
+use super::queue::{Ended, Record, Step};
 
 /// Why a span ended that nobody ended: a request was dropped on its way.
 const LOST: &str = "lost";
+/// How many steps most announces have.
+const STEPS: usize = 5;
 
 /// A span that lasts. One that is dropped ends there and then, as failed: no other span is left without its parent.
 pub struct OpenSpan {
@@ -25,6 +27,8 @@ pub struct OpenSpan {
     parent: Option<(SpanId, bool)>,
     name: &'static str,
     kind: SpanKind,
+    /// See [`Ended::anchor`].
+    anchor: Duration,
     start: Duration,
     attributes: Vec<KeyValue>,
     links: Vec<TraceContext>,
@@ -48,12 +52,18 @@ impl OpenSpan {
             parent: parent.map(|(parent, remote)| (parent.span, remote)),
             name,
             kind,
+            anchor: inner.anchor(),
             start,
             attributes: Vec::new(),
             links: Vec::new(),
             error: None,
             ended: false,
         }
+    }
+
+    /// Makes room for so many more attributes.
+    pub(super) fn reserve(&mut self, attributes: usize) {
+        self.attributes.reserve(attributes);
     }
 
     /// What others hang their spans on.
@@ -76,12 +86,6 @@ impl OpenSpan {
         self.error.get_or_insert(error);
     }
 
-    /// Ends it now.
-    pub fn end(self) {
-        let now = self.inner.now();
-        self.end_at(now);
-    }
-
     /// Ends it at an uptime.
     pub fn end_at(mut self, end: Duration) {
         self.export(end);
@@ -93,32 +97,21 @@ impl OpenSpan {
 
     fn export(&mut self, end: Duration) {
         self.ended = true;
-        let mut attributes = std::mem::take(&mut self.attributes);
-        let status = match self.error {
-            None => Status::Unset,
-            Some(error) => {
-                attributes.push(KeyValue::new(key::ERROR, error));
-                Status::error(error)
-            }
-        };
-        let mut links = SpanLinks::default();
-        links.links = self.links.drain(..).map(|to| Link::with_context(to.of_sdk(true))).collect();
-        let data = SpanData {
-            span_context: self.context.of_sdk(false),
-            parent_span_id: self.parent.map_or(SpanId::INVALID, |(span, _)| span),
-            parent_span_is_remote: self.parent.is_some_and(|(_, remote)| remote),
-            span_kind: std::mem::replace(&mut self.kind, SpanKind::Internal),
-            name: self.name.into(),
-            start_time: self.inner.at(self.start),
-            end_time: self.inner.at(end.max(self.start)),
-            attributes,
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links,
-            status,
-            instrumentation_scope: self.inner.scope.clone(),
-        };
-        self.inner.sink.take(data);
+        if let Some(error) = self.error {
+            self.set(key::ERROR, error);
+        }
+        self.inner.queue.push(Record::Span(Box::new(Ended {
+            context: self.context,
+            parent: self.parent,
+            name: self.name,
+            kind: std::mem::replace(&mut self.kind, SpanKind::Internal),
+            anchor: self.anchor,
+            start: self.start,
+            end,
+            attributes: std::mem::take(&mut self.attributes),
+            links: std::mem::take(&mut self.links),
+            error: self.error,
+        })));
     }
 }
 
@@ -139,16 +132,24 @@ impl fmt::Debug for OpenSpan {
 }
 
 /// Spans that follow each other below one parent: each begins where the one before ended.
-#[derive(Clone)]
 pub struct Steps {
     inner: Arc<Inner>,
     parent: TraceContext,
+    anchor: Duration,
     mark: Duration,
+    ended: Vec<Step>,
 }
 
 impl Steps {
     pub(super) fn below(span: &OpenSpan) -> Self {
-        Self { inner: span.inner.clone(), parent: span.context, mark: span.start }
+        let (inner, parent, anchor, mark) = (span.inner.clone(), span.context, span.anchor, span.start);
+        Self { inner, parent, anchor, mark, ended: Vec::new() }
+    }
+
+    /// More of them below the same parent, which are somebody else's.
+    pub fn beside(&self) -> Self {
+        let Self { inner, parent, anchor, mark, .. } = self;
+        Self { inner: inner.clone(), parent: *parent, anchor: *anchor, mark: *mark, ended: Vec::new() }
     }
 
     /// Ends a step now, and returns its context.
@@ -157,12 +158,23 @@ impl Steps {
         self.step_at(name, now)
     }
 
+    /// Ends a step now if it has lasted so long. Otherwise the next one begins now.
+    pub fn step_if(&mut self, name: &'static str, lasted: Duration) {
+        let now = self.inner.now();
+        if now.saturating_sub(self.mark) >= lasted {
+            self.step_at(name, now);
+        }
+        self.mark = now;
+    }
+
     /// Ends a step at an uptime.
     pub fn step_at(&mut self, name: &'static str, end: Duration) -> TraceContext {
-        let span = OpenSpan::begin(&self.inner, name, SpanKind::Internal, Some((self.parent, false)), self.mark);
-        let context = span.context();
+        let context = TraceContext { trace: self.parent.trace, span: self.inner.new_span() };
+        if self.ended.capacity() == 0 {
+            self.ended.reserve_exact(STEPS);
+        }
+        self.ended.push(Step { name, span: context.span, start: self.mark, end });
         self.mark = end.max(self.mark);
-        span.end_at(end);
         context
     }
 
@@ -175,6 +187,16 @@ impl Steps {
     /// Reads the clock.
     pub fn now(&self) -> Duration {
         self.inner.now()
+    }
+}
+
+/// They go to the collector together.
+impl Drop for Steps {
+    fn drop(&mut self) {
+        let steps = std::mem::take(&mut self.ended);
+        if !steps.is_empty() {
+            self.inner.queue.push(Record::Steps { anchor: self.anchor, parent: self.parent, steps });
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter};
 use parking_lot::Mutex;
 
+use super::export::Exporting;
 use super::names::{key, span};
 use super::*;
 use crate::clock::Now;
@@ -34,13 +35,25 @@ fn options(ratio: f64) -> TraceOptions {
         .unwrap()
 }
 
-fn traces_to(sink: Arc<Sink>, ratio: f64, secret: u8) -> Traces {
-    Traces::to(sink, options(ratio), Arc::new(Steady(Mutex::new(0))), &[secret; 16], rand::random)
+fn traces_to(queue: &Arc<Queue>, ratio: f64, secret: u8) -> Traces {
+    Traces::to(queue.clone(), options(ratio), Arc::new(Steady(Mutex::new(0))), &[secret; 16], rand::random)
 }
 
-fn traces(ratio: f64) -> (Traces, InMemorySpanExporter) {
+fn traces(ratio: f64) -> (Traces, Arc<Queue>) {
+    let queue = Arc::new(Queue::new(1024, 3));
+    (traces_to(&queue, ratio, 7), queue)
+}
+
+/// One round of the export.
+fn export<E: SpanExporter>(exporting: &mut Exporting<E>, all: bool) {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(exporting.round(all));
+}
+
+/// Exports all that waits, and returns it.
+fn exported(queue: &Arc<Queue>) -> Vec<SpanData> {
     let exporter = InMemorySpanExporter::default();
-    (traces_to(Sink::at_once(exporter.clone()), ratio, 7), exporter)
+    export(&mut Exporting::new(queue, exporter.clone()), true);
+    exporter.get_finished_spans().unwrap()
 }
 
 fn attribute(span: &SpanData, key: &str) -> Option<String> {
@@ -67,7 +80,6 @@ fn check_tree(spans: &[SpanData], root: &str) {
 fn announce(traces: &Traces, chosen: bool, parent: Option<Parent>) -> Option<Box<OpenTrace>> {
     let received = traces.now();
     let mut trace = traces.announce(chosen, parent, received, Transport::Udp, CLIENT)?;
-    trace.steps().step(span::RECEIVE);
     trace.says(&SAID);
     trace.steps().step(span::ADMIT);
     Some(trace)
@@ -75,8 +87,8 @@ fn announce(traces: &Traces, chosen: bool, parent: Option<Parent>) -> Option<Box
 
 #[test]
 fn an_announce_that_another_node_answers_is_one_trace() {
-    let (here, exporter) = traces(1.0);
-    let there = traces_to(Sink::at_once(exporter.clone()), 0.0, 7);
+    let (here, queue) = traces(1.0);
+    let there = traces_to(&queue, 0.0, 7);
     let mut trace = announce(&here, true, None).unwrap();
     let caller = trace.call(span::CALL_ANNOUNCES, "eu-2".into());
     let received = TraceContext::from_bytes(&caller.to_bytes()).unwrap();
@@ -88,7 +100,7 @@ fn an_announce_that_another_node_answers_is_one_trace() {
     trace.answers(3, "remote");
     trace.finish_with(span::REPLY);
 
-    let spans = exporter.get_finished_spans().unwrap();
+    let spans = exported(&queue);
     let root = named(&spans, span::ANNOUNCE);
     assert_eq!(root.span_kind, SpanKind::Server);
     assert_eq!(root.status, Status::Unset);
@@ -105,16 +117,16 @@ fn an_announce_that_another_node_answers_is_one_trace() {
     assert!(spans.iter().all(|span| span.span_context.trace_id() == root.span_context.trace_id()));
     let own: Vec<_> = spans.iter().filter(|span| ![span::APPLY].contains(&&*span.name)).cloned().collect();
     check_tree(&own.into_iter().filter(|span| !span.parent_span_is_remote).collect::<Vec<_>>(), span::ANNOUNCE);
-    assert_eq!(here.counts().unwrap().0.exported.load(Relaxed), 5);
+    assert_eq!(here.counts().unwrap().0.exported.load(Relaxed), 6);
 }
 
 #[test]
 fn whatever_becomes_of_a_request_its_spans_have_their_parents() {
-    let (traces, exporter) = traces(1.0);
+    let (traces, queue) = traces(1.0);
     let mut trace = announce(&traces, true, None).unwrap();
     trace.call(span::CALL_ANNOUNCES, "eu-2".into());
     drop(trace);
-    let spans = exporter.get_finished_spans().unwrap();
+    let spans = exported(&queue);
     check_tree(&spans, span::ANNOUNCE);
     for name in [span::ANNOUNCE, span::CALL_ANNOUNCES] {
         let span = named(&spans, name);
@@ -124,13 +136,13 @@ fn whatever_becomes_of_a_request_its_spans_have_their_parents() {
 
 #[test]
 fn a_probe_has_its_way_and_others_are_left_to_chance() {
-    let (traces, exporter) = traces(0.0);
+    let (traces, queue) = traces(0.0);
     assert!(announce(&traces, false, None).is_none());
     let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0";
     let [wanted, unwanted] = ["1", "0"].map(|flag| Parent::parse(&format!("{text}{flag}")));
     assert!(announce(&traces, true, unwanted).is_none());
     announce(&traces, false, wanted).unwrap().finish();
-    let spans = exporter.get_finished_spans().unwrap();
+    let spans = exported(&queue);
     let root = named(&spans, span::ANNOUNCE);
     assert_eq!(root.span_context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
     assert_eq!((root.parent_span_id.to_string().as_str(), root.parent_span_is_remote), ("b7ad6b7169203331", true));
@@ -139,21 +151,20 @@ fn a_probe_has_its_way_and_others_are_left_to_chance() {
 
 #[test]
 fn slow_and_failed_announces_are_told_afterwards_but_not_too_many() {
-    let (traces, exporter) = traces(0.0);
+    let (traces, queue) = traces(0.0);
     let millis = Duration::from_millis;
     assert!(traces.is_slow(millis(100), millis(350)) && !traces.is_slow(millis(100), millis(349)));
     let may: Vec<bool> = (0..4).map(|_| traces.may_tell(millis(10))).collect();
     assert_eq!(may, [true, true, false, false]);
     let record = FlightRecord { received: millis(1), handed: millis(2), began: millis(3) };
     traces.afterwards(record, Why::Slow, Transport::Udp, Some(CLIENT), Some(&SAID), None);
-    let spans = exporter.get_finished_spans().unwrap();
+    let spans = exported(&queue);
     check_tree(&spans, span::ANNOUNCE);
     assert_eq!(attribute(named(&spans, span::ANNOUNCE), key::AFTERWARDS).unwrap(), "slow");
-    let queue = named(&spans, span::QUEUE);
-    assert_eq!(queue.end_time.duration_since(queue.start_time).unwrap(), millis(1));
-    exporter.reset();
+    let waited = named(&spans, span::QUEUE);
+    assert_eq!(waited.end_time.duration_since(waited.start_time).unwrap(), millis(1));
     traces.afterwards(record, Why::Failed("no_holder"), Transport::Udp, None, None, Some("eu-2".into()));
-    let spans = exporter.get_finished_spans().unwrap();
+    let spans = exported(&queue);
     check_tree(&spans, span::ANNOUNCE);
     assert_eq!(attribute(named(&spans, span::ANNOUNCE), key::ERROR).unwrap(), "no_holder");
     assert_eq!(attribute(named(&spans, span::CALL_ANNOUNCES), key::SERVER).unwrap(), "eu-2");
@@ -161,7 +172,7 @@ fn slow_and_failed_announces_are_told_afterwards_but_not_too_many() {
 
 #[test]
 fn a_batch_links_to_what_it_is_made_of() {
-    let (traces, exporter) = traces(0.0);
+    let (traces, queue) = traces(0.0);
     assert!(traces.batch(Duration::ZERO, &[]).is_none());
     let cause = Parent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap().context;
     let mut batch = traces.batch(Duration::from_millis(1), &[cause]).unwrap();
@@ -170,7 +181,7 @@ fn a_batch_links_to_what_it_is_made_of() {
         batch.called(error);
     }
     batch.finish();
-    let spans = exporter.get_finished_spans().unwrap();
+    let spans = exported(&queue);
     check_tree(&spans, span::REPLICATE);
     let batch = named(&spans, span::REPLICATE);
     assert_eq!(batch.links.len(), 1);
@@ -185,7 +196,7 @@ fn a_batch_links_to_what_it_is_made_of() {
 #[test]
 fn an_address_is_hashed_with_a_key_of_the_cluster() {
     let hash = |secret| {
-        let traces = traces_to(Sink::at_once(InMemorySpanExporter::default()), 0.0, secret);
+        let traces = traces_to(&Arc::new(Queue::new(8, 8)), 0.0, secret);
         traces.0.unwrap().client(CLIENT)
     };
     assert_eq!(hash(1), hash(1));
@@ -211,15 +222,45 @@ impl SpanExporter for Refusing {
     }
 }
 
+fn outcomes(traces: &Traces) -> [u64; 4] {
+    let (counts, _) = traces.counts().unwrap();
+    let [exported, full, failed] =
+        [&counts.exported, &counts.queue_full, &counts.failed].map(|count| count.load(Relaxed));
+    [exported, full, failed, counts.waiting.load(Relaxed) as u64]
+}
+
 #[test]
 fn what_is_dropped_is_counted() {
-    let traces = traces_to(Sink::at_once(Refusing), 1.0, 7);
+    let (traces, queue) = traces(1.0);
     announce(&traces, true, None).unwrap().finish();
-    let (counts, _) = traces.counts().unwrap();
-    assert_eq!([&counts.exported, &counts.queue_full, &counts.failed].map(|it| it.load(Relaxed)), [0, 0, 3]);
+    export(&mut Exporting::new(&queue, Refusing), true);
+    assert_eq!(outcomes(&traces), [0, 0, 2, 0]);
 
-    let traces = traces_to(Sink::stuck(2), 1.0, 7);
+    let traces = traces_to(&Arc::new(Queue::new(3, 3)), 1.0, 7);
     announce(&traces, true, None).unwrap().finish();
-    let (counts, _) = traces.counts().unwrap();
-    assert_eq!([&counts.exported, &counts.queue_full, &counts.failed].map(|it| it.load(Relaxed)), [0, 1, 0]);
+    let mut longer = announce(&traces, true, None).unwrap();
+    longer.steps().step(span::ROUTE);
+    longer.finish();
+    // Its two steps have no room any more, its own span still has.
+    assert_eq!(outcomes(&traces), [0, 2, 0, 3]);
+}
+
+#[test]
+fn exports_are_as_large_as_they_may_be() {
+    let (traces, queue) = traces(1.0);
+    let exporter = InMemorySpanExporter::default();
+    let mut exporting = Exporting::new(&queue, exporter.clone());
+    let mut round = |all, spans: u64, waiting| {
+        export(&mut exporting, all);
+        assert_eq!(outcomes(&traces), [spans, 0, 0, waiting]);
+        assert_eq!(exporter.get_finished_spans().unwrap().len() as u64, spans);
+    };
+    round(true, 0, 0);
+    (0..4).for_each(|_| announce(&traces, true, None).unwrap().finish());
+    // Three by three, of which the last waits for others unless all are to go.
+    round(false, 6, 2);
+    round(false, 6, 2);
+    announce(&traces, true, None).unwrap().finish();
+    round(false, 9, 1);
+    round(true, 10, 0);
 }
