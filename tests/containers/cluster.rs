@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::engine::{self, LABEL, docker};
+use super::engine::{self, Compose, LABEL, docker};
 use super::wait_until;
 
 /// All nodes.
@@ -27,6 +27,8 @@ pub struct Cluster {
     pub image: String,
     /// How long it took from `docker-compose up -d` until all nodes were healthy.
     pub healthy_after: Duration,
+    /// What started it.
+    pub compose: Compose,
     root: PathBuf,
     /// Settings besides those of the repository.
     settings: TempDir,
@@ -36,7 +38,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts it from the files in `root`, and waits until all nodes hold what they are to hold.
-    pub fn start(image: &str, root: &Path) -> Self {
+    pub fn start(compose: Compose, image: &str, root: &Path) -> Self {
         let settings = TempDir::new().unwrap();
         let nodes = NODES.map(|node| format!("  {node}: {{environment: {{TIDINGS_CLUSTER__ACK: replica}}}}\n"));
         fs::write(settings.path().join("ack.yml"), format!("services:\n{}", nodes.concat())).unwrap();
@@ -44,6 +46,7 @@ impl Cluster {
             name: engine::project(),
             image: image.to_owned(),
             healthy_after: Duration::ZERO,
+            compose,
             root: root.to_owned(),
             settings,
             number: std::process::id() % 100,
@@ -58,7 +61,7 @@ impl Cluster {
 
     /// Runs Docker Compose for it.
     pub fn compose(&self, arguments: &[&str]) -> String {
-        let mut command = engine::compose(&self.root);
+        let mut command = self.compose.command(&self.root);
         command.args(["--project-name", &self.name, "--file", "docker-compose.yml", "--file"]);
         command.arg(self.settings.path().join("ack.yml")).args(arguments);
         command.env("TRACKER_IMAGE", &self.image).env("TRACKER_NAME", &self.name);

@@ -20,19 +20,60 @@ pub fn missing() -> Option<String> {
         if !run(command(LIMIT, "docker").args(["info", "--format", "{{.ServerVersion}}"])).status.success() {
             return Some("no Docker engine answers: install docker.io and docker-compose, and start it".to_owned());
         }
-        compose_program().is_none().then(|| "neither docker-compose nor docker compose is installed".to_owned())
+        let compose = Compose::any().is_none();
+        compose.then(|| "neither docker-compose nor docker compose is installed".to_owned())
     };
     MISSING.get_or_init(find).clone()
 }
 
-/// Docker Compose, of the first or the second version.
-fn compose_program() -> Option<&'static [&'static str]> {
-    static PROGRAM: OnceLock<Option<&[&str]>> = OnceLock::new();
-    let works = |words: &&&[&str]| {
-        let mut command = command(LIMIT, words[0]);
-        run(command.args(&words[1..]).arg("version")).status.success()
-    };
-    *PROGRAM.get_or_init(|| [&["docker-compose"][..], &["docker", "compose"]].iter().find(works).copied())
+/// Docker Compose.
+#[derive(Clone, Copy, Debug)]
+pub struct Compose(&'static Found);
+
+/// A Docker Compose that is installed: the words that commands begin with, and its version.
+#[derive(Debug)]
+struct Found {
+    words: Vec<String>,
+    version: String,
+}
+
+impl Compose {
+    /// The first that is installed.
+    pub fn any() -> Option<Self> {
+        Self::all().first().map(Self)
+    }
+
+    /// One of the second version or later, which `tests/run` puts into the target directory.
+    pub fn second() -> Option<Self> {
+        Self::all().iter().find(|found| !found.version.starts_with("1.")).map(Self)
+    }
+
+    fn all() -> &'static [Found] {
+        static ALL: OnceLock<Vec<Found>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let tools = concat!(env!("CARGO_TARGET_TMPDIR"), "/../tools/docker");
+            let all = [&["docker-compose"][..], &["docker", "compose"], &["docker", "--config", tools, "compose"]];
+            let version = |words: &[&str]| {
+                let printed = run(command(LIMIT, words[0]).args(&words[1..]).args(["version", "--short"]));
+                let version = String::from_utf8_lossy(&printed.stdout).trim().trim_start_matches('v').to_owned();
+                let words = words.iter().copied().map(str::to_owned).collect();
+                printed.status.success().then_some(Found { words, version })
+            };
+            all.into_iter().filter_map(version).collect()
+        })
+    }
+
+    /// Its version.
+    pub fn version(self) -> &'static str {
+        &self.0.version
+    }
+
+    /// A command of it in a directory.
+    pub fn command(self, directory: &Path) -> Command {
+        let mut command = command(LIMIT, &self.0.words[0]);
+        command.args(&self.0.words[1..]).current_dir(directory);
+        command
+    }
 }
 
 /// A command that is ended when its time is over.
@@ -63,14 +104,6 @@ pub fn docker(arguments: &[&str]) -> String {
 pub fn try_docker(arguments: &[&str]) -> Option<String> {
     let output = run(command(LIMIT, "docker").args(arguments));
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-}
-
-/// A command of Docker Compose in a directory.
-pub fn compose(directory: &Path) -> Command {
-    let program = compose_program().expect("tests are skipped without it");
-    let mut command = command(LIMIT, program[0]);
-    command.args(&program[1..]).current_dir(directory);
-    command
 }
 
 /// The name of the project of this process.

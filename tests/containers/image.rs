@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::cluster::NODES;
-use super::engine::{self, docker};
+use super::cluster::{Cluster, NODES};
+use super::engine::{self, Compose, docker};
 use super::scale::{Figures, choose};
+use super::skipped::skipped;
 use super::stage::Stage;
 
 /// All that the image may hold. Docker makes the rest for every container.
@@ -39,16 +40,7 @@ pub fn is_small_and_holds_a_static_binary_alone(stage: &Stage) {
 pub fn starts_six_healthy_nodes_within_a_minute(stage: &Stage) {
     stage.with(|cluster| {
         let mut figures = Figures::default();
-        figures.within("docker-compose up -d to six healthy nodes", cluster.healthy_after, Duration::from_secs(60));
-        // Again, it changes nothing: no container is another one, and the keys are the same.
-        let ids = || {
-            NODES.map(|node| docker(&["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", &cluster.container(node)]))
-        };
-        let before = ids();
-        cluster.compose(&["up", "-d"]);
-        assert_eq!(ids(), before);
-        let keys = docker(&["logs", "--tail", "1", &cluster.container("keys")]);
-        assert!(keys.contains("stay as they are"), "{keys}");
+        starts(cluster, &mut figures);
         // As an operator would ask: the address of operations comes from the settings of the container.
         let status = docker(&["exec", &cluster.container("us-2"), "/usr/bin/tidings", "status"]);
         assert!(NODES.iter().all(|node| status.contains(node)), "{status}");
@@ -58,10 +50,44 @@ pub fn starts_six_healthy_nodes_within_a_minute(stage: &Stage) {
 
 pub fn leaves_nothing_behind(stage: &Stage) {
     stage.with(|cluster| {
-        cluster.down();
-        let left = engine::leftovers(&cluster.name);
         let mut figures = Figures::default();
-        figures.none("left after docker-compose down -v", left.iter().map(Vec::len).sum::<usize>() as u64);
+        leaves_nothing(cluster, &mut figures);
         figures.verdict();
     });
+}
+
+/// `docker-compose` and `docker compose` have little in common but their files.
+pub fn is_the_same_for_compose_v2(stage: &Stage) {
+    let Some(second) = Compose::second() else {
+        return skipped("fresh::compose_v2_starts_the_same_cluster", "Compose v2 is not installed: see tests/run");
+    };
+    stage.with_another(second, |cluster| {
+        let mut figures = Figures::default();
+        starts(cluster, &mut figures);
+        // A client of a node is told of one of another region, by what one command shows to operators.
+        let probe = ["probe", "--target", "udp://eu-1:6969", "--target", "udp://ap-2:6969"];
+        docker(&[&["exec", &cluster.container("us-2"), "/usr/bin/tidings"], &probe[..]].concat());
+        leaves_nothing(cluster, &mut figures);
+        figures.verdict();
+    });
+}
+
+fn starts(cluster: &Cluster, figures: &mut Figures) {
+    let name = format!("Compose {}, up -d to six healthy nodes", cluster.compose.version());
+    figures.within(&name, cluster.healthy_after, Duration::from_secs(60));
+    // Again, it changes nothing: no container is another one, and the keys are the same.
+    let ids =
+        || NODES.map(|node| docker(&["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", &cluster.container(node)]));
+    let before = ids();
+    cluster.compose(&["up", "-d"]);
+    assert_eq!(ids(), before);
+    let keys = docker(&["logs", "--tail", "1", &cluster.container("keys")]);
+    assert!(keys.contains("stay as they are"), "{keys}");
+}
+
+fn leaves_nothing(cluster: &Cluster, figures: &mut Figures) {
+    cluster.down();
+    let left = engine::leftovers(&cluster.name);
+    let name = format!("Compose {}, left after down -v", cluster.compose.version());
+    figures.none(&name, left.iter().map(Vec::len).sum::<usize>() as u64);
 }

@@ -50,7 +50,7 @@ use stage::Stage;
 type Test = fn(&Stage);
 
 /// All tests, in their order.
-const TESTS: [(&str, Test); 8] = [
+const TESTS: [(&str, Test); 9] = [
     ("fresh::the_image_is_small_and_holds_a_static_binary_alone", image::is_small_and_holds_a_static_binary_alone),
     ("fresh::six_nodes_are_healthy_within_a_minute", image::starts_six_healthy_nodes_within_a_minute),
     ("fresh::clients_of_two_regions_exchange_a_file", exchange::clients_of_two_regions_exchange_a_file),
@@ -59,6 +59,7 @@ const TESTS: [(&str, Test); 8] = [
     ("cut::a_region_without_the_backbone_goes_on_and_becomes_equal", cut::a_region_without_the_backbone),
     ("rolling::a_rolling_restart_loses_nothing", rolling::a_rolling_restart_loses_nothing),
     ("fresh::nothing_is_left_behind", image::leaves_nothing_behind),
+    ("fresh::compose_v2_starts_the_same_cluster", image::is_the_same_for_compose_v2),
 ];
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::cluster::Cluster;
-use super::engine::{self, output};
+use super::engine::{self, Compose, output};
 use super::scale::{choose, is_full};
 
 /// What tests share.
@@ -39,8 +39,15 @@ impl Stage {
         });
         test(cluster.get_or_insert_with(|| {
             let (image, root) = self.image();
-            Cluster::start(&image, &root)
+            Cluster::start(Compose::any().expect("tests are skipped without it"), &image, &root)
         }))
+    }
+
+    /// Calls a test with a cluster that this Compose starts. The shared one is removed before.
+    pub fn with_another<T>(&self, compose: Compose, test: impl FnOnce(&Cluster) -> T) -> T {
+        *self.cluster.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        let (image, root) = self.image();
+        test(&Cluster::start(compose, &image, &root))
     }
 
     /// The image under test, and the directory with the sources that it is of.
