@@ -23,6 +23,7 @@ mod probe;
 #[path = "../support/promtool.rs"]
 mod promtool;
 mod receiver;
+mod replica;
 mod single;
 mod six;
 #[path = "../support/skipped.rs"]

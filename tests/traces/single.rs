@@ -39,7 +39,7 @@ fn only_trusted_probes_have_their_announces_traced() {
         tree::check(&spans, &caller.span);
         assert_eq!(tree::find(&spans, "announce", Server).attribute("network.transport").unwrap(), transport);
         assert_eq!(tree::find(&spans, "announce", Server).attribute("network.type").unwrap(), "ipv6");
-        assert!(tree::names(&spans).contains(&"partition.apply"), "{}", tree::waterfall(&spans));
+        assert!(tree::names(&spans).contains(&"partition.announce"), "{}", tree::waterfall(&spans));
     }
     let announces = receiver.spans().iter().filter(|seen| seen.span.name == "announce").count();
     assert_eq!(announces, 2, "only those of the probe");
@@ -62,7 +62,7 @@ fn every_announce_is_a_whole_trace_if_all_are_sampled() {
     for root in roots {
         let spans = receiver.trace(&root.span.trace_id);
         tree::check(&spans, &[]);
-        let expected = ["admit", "announce", "partition.apply", "partition.select", "reply", "route"];
+        let expected = ["admit", "announce", "partition.announce", "reply", "route"];
         assert_eq!(tree::names(&spans), expected);
     }
     assert!(tracker.terminate().success());

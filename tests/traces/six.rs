@@ -47,7 +47,7 @@ fn forwarded(receiver: &Receiver, mut announce: impl FnMut([u8; 20], &Caller)) -
 /// The trace of an announce that eu-1 took in and eu-2 owns.
 fn check_announce(spans: &[Seen], caller: &Caller, transport: &str) {
     tree::check(spans, &caller.span);
-    let expected = ["admit", "announce", "partition.apply", "partition.select", "reply", "route", ANNOUNCES, ANNOUNCES];
+    let expected = ["admit", "announce", "partition.announce", "reply", "route", ANNOUNCES, ANNOUNCES];
     let mut expected = expected;
     expected.sort_unstable();
     assert_eq!(tree::names(spans), expected);
@@ -59,9 +59,7 @@ fn check_announce(spans: &[Seen], caller: &Caller, transport: &str) {
     assert_eq!((root.node.as_str(), calls.node.as_str(), serves.node.as_str()), ("eu-1", "eu-1", "eu-2"));
     assert_eq!(calls.span.parent_span_id, root.span.span_id);
     assert_eq!(serves.span.parent_span_id, calls.span.span_id);
-    for name in ["partition.apply", "partition.select"] {
-        assert_eq!(tree::find(spans, name, Internal).span.parent_span_id, serves.span.span_id, "{name}");
-    }
+    assert_eq!(tree::find(spans, "partition.announce", Internal).span.parent_span_id, serves.span.span_id);
     assert_eq!(root.attribute("network.transport").unwrap(), transport);
     assert_eq!(root.attribute("tracker.source").unwrap(), "remote");
     assert_eq!(root.attribute("tracker.event").unwrap(), if transport == "udp" { "started" } else { "none" });
@@ -76,11 +74,11 @@ fn check_announce(spans: &[Seen], caller: &Caller, transport: &str) {
 
 /// The traces of batches that an announce has made necessary, each with its own root, once they have come to other regions.
 fn replication(receiver: &Receiver, of: &[Seen]) -> Vec<Vec<Seen>> {
-    let apply = tree::find(of, "partition.apply", Internal);
+    let cause = tree::find(of, "partition.announce", Internal);
     let linked = || {
         let links = |seen: &Seen| {
             let linked = |link: &opentelemetry_proto::tonic::trace::v1::span::Link| {
-                link.trace_id == apply.span.trace_id && link.span_id == apply.span.span_id
+                link.trace_id == cause.span.trace_id && link.span_id == cause.span.span_id
             };
             seen.span.links.iter().any(linked)
         };

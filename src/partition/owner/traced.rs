@@ -13,11 +13,11 @@ use crate::telemetry::trace::{FlightRecord, Steps, Transport, Why, names::span};
 const LONG: Duration = Duration::from_millis(1);
 
 impl State {
-    /// [`State::announce`], with a span for each part of it if there are `steps`.
+    /// [`State::announce`], with a span if there are `steps`.
     #[expect(clippy::too_many_arguments, reason = "one announce and all that it depends on")]
     pub(super) fn announce_traced(
         &mut self,
-        steps: Option<&mut Steps>,
+        mut steps: Option<&mut Steps>,
         hash: u64,
         announce: &Announce,
         now: Now,
@@ -25,17 +25,15 @@ impl State {
         out: &mut Vec<u8>,
         head: impl FnOnce(Counts, &mut Vec<u8>),
     ) -> Done {
-        let Some(steps) = steps else { return self.announce(hash, announce, now, random, out, head) };
-        steps.step_if(span::QUEUE, LONG);
-        let mut applied = Duration::ZERO;
-        let done = self.announce(hash, announce, now, random, out, |counts, out| {
-            applied = steps.now();
-            head(counts, out);
-        });
-        let context = steps.step_at(span::APPLY, applied);
-        steps.step(span::SELECT);
-        if done.changed {
-            self.partitions.changes.causes.push(Cause { hash, context, forwarded: false });
+        if let Some(steps) = &mut steps {
+            steps.step_if(span::QUEUE, LONG);
+        }
+        let done = self.announce(hash, announce, now, random, out, head);
+        if let Some(steps) = steps {
+            let context = steps.step(span::PARTITION);
+            if done.changed {
+                self.partitions.changes.causes.push(Cause { hash, context, forwarded: false });
+            }
         }
         done
     }

@@ -138,15 +138,16 @@ impl TraceExport {
     /// See [`TraceError`].
     pub fn start(options: TraceOptions) -> Result<Self, TraceError> {
         // Threads inherit it from the one that makes them.
-        let started = std::thread::scope(|scope| {
-            let start = || {
-                // Without it all still works.
-                let _ = rustix::process::setpriority_process(None, NICE);
-                Self::start_here(options)
-            };
-            scope.spawn(start).join()
-        });
-        started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let start = || {
+            // Without it all still works.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            Self::start_here(options)
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, start);
+            let started = thread.map_err(|error| TraceError::System(error.to_string()))?.join();
+            started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn start_here(options: TraceOptions) -> Result<Self, TraceError> {

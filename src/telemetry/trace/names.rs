@@ -17,10 +17,8 @@ pub mod span {
     pub const ROUTE: &str = "route";
     /// The wait for the owner of the partition, if it was so long that it is worth a span.
     pub const QUEUE: &str = "queue";
-    /// The announce becomes part of the swarm.
-    pub const APPLY: &str = "partition.apply";
-    /// Peers are chosen.
-    pub const SELECT: &str = "partition.select";
+    /// The announce is applied to its swarm, and peers are selected.
+    pub const PARTITION: &str = "partition.announce";
     /// The wait for a replica (`cluster.ack = "replica"`).
     pub const ACKNOWLEDGE: &str = "replica.acknowledge";
     /// The reply waits for its `sendmmsg`, and is sent; for HTTP, it is written.

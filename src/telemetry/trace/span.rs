@@ -18,7 +18,7 @@ use super::queue::{Ended, Record, Step};
 /// Why a span ended that nobody ended: a request was dropped on its way.
 const LOST: &str = "lost";
 /// How many steps most announces have.
-const STEPS: usize = 5;
+const STEPS: usize = 4;
 
 /// A span that lasts. One that is dropped ends there and then, as failed: no other span is left without its parent.
 pub struct OpenSpan {

@@ -93,7 +93,7 @@ fn an_announce_that_another_node_answers_is_one_trace() {
     let caller = trace.call(span::CALL_ANNOUNCES, "eu-2".into());
     let received = TraceContext::from_bytes(&caller.to_bytes()).unwrap();
     let mut served = there.serve(span::CALL_ANNOUNCES, received).unwrap();
-    served.steps().step(span::APPLY);
+    served.steps().step(span::PARTITION);
     // The clocks of the two are not the same, which is no matter here.
     served.finish();
     trace.called(None);
@@ -113,9 +113,9 @@ fn an_announce_that_another_node_answers_is_one_trace() {
     assert_eq!(attribute(client, key::SERVER).unwrap(), "eu-2");
     assert_eq!(attribute(client, key::RPC_STATUS).unwrap(), "OK");
     assert_eq!((server.parent_span_id, server.parent_span_is_remote), (client.span_context.span_id(), true));
-    assert_eq!(named(&spans, span::APPLY).parent_span_id, server.span_context.span_id());
+    assert_eq!(named(&spans, span::PARTITION).parent_span_id, server.span_context.span_id());
     assert!(spans.iter().all(|span| span.span_context.trace_id() == root.span_context.trace_id()));
-    let own: Vec<_> = spans.iter().filter(|span| ![span::APPLY].contains(&&*span.name)).cloned().collect();
+    let own: Vec<_> = spans.iter().filter(|span| ![span::PARTITION].contains(&&*span.name)).cloned().collect();
     check_tree(&own.into_iter().filter(|span| !span.parent_span_is_remote).collect::<Vec<_>>(), span::ANNOUNCE);
     assert_eq!(here.counts().unwrap().0.exported.load(Relaxed), 6);
 }
