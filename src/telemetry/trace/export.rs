@@ -88,7 +88,7 @@ impl<E: SpanExporter> Exporting<E> {
         self.queue.swap(&mut records);
         for record in records.drain(..) {
             record.into_sdk(&self.scope, &mut self.spans);
-            if self.spans.len() >= self.queue.batch() {
+            while self.spans.len() >= self.queue.batch() {
                 self.export().await;
             }
         }

@@ -264,3 +264,14 @@ fn exports_are_as_large_as_they_may_be() {
     round(false, 9, 1);
     round(true, 10, 0);
 }
+
+#[test]
+fn a_record_of_more_spans_than_an_export_leaves_none_behind() {
+    let queue = Arc::new(Queue::new(64, 2));
+    let traces = traces_to(&queue, 1.0, 7);
+    let mut trace = announce(&traces, true, None).unwrap();
+    (0..4).for_each(|_| _ = trace.steps().step(span::ROUTE));
+    trace.finish();
+    export(&mut Exporting::new(&queue, InMemorySpanExporter::default()), false);
+    assert_eq!(outcomes(&traces), [6, 0, 0, 0]);
+}
