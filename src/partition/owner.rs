@@ -196,8 +196,10 @@ impl Actor for Owner {
             Message::Announce(hash, announce, reply, mut steps) => {
                 let mut compact = Vec::new();
                 let random = state.random.next_u64();
-                let steps = steps.as_deref_mut();
-                let done = state.announce_traced(steps, hash, &announce, now, random, &mut compact, |_, _| {});
+                let lent = steps.as_deref_mut();
+                let done = state.announce_traced(lent, hash, &announce, now, random, &mut compact, |_, _| {});
+                // On their way before the asker can end the span that they are below.
+                drop(steps);
                 let peers = PeerList { family: announce.peer.family(), compact };
                 let answer = AnnounceReply { counts: done.counts, peers, source: Source::Owner, stale: false };
                 match state.waits_for(hash, done.changed) {

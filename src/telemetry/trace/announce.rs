@@ -142,8 +142,7 @@ impl OpenTrace {
 
     /// Begins a request to another node; what that one does is to hang on the context.
     pub fn call(&mut self, method: &'static str, node: String) -> TraceContext {
-        let (inner, parent) = (self.root.inner(), Some((self.root.context(), false)));
-        let mut call = OpenSpan::begin(inner, method, SpanKind::Client, parent, inner.now());
+        let mut call = self.root.below(method, SpanKind::Client, self.steps.now());
         call.set(key::RPC_SYSTEM, RPC_SYSTEM_VALUE);
         call.set(key::RPC_METHOD, method);
         call.set(key::SERVER, node);
@@ -229,8 +228,7 @@ impl Traces {
         match node {
             None => _ = trace.steps.step_at(span::ANSWER, now),
             Some(node) => {
-                let parent = Some((trace.root.context(), false));
-                let mut call = OpenSpan::begin(inner, span::CALL_ANNOUNCES, SpanKind::Client, parent, record.handed);
+                let mut call = trace.root.below(span::CALL_ANNOUNCES, SpanKind::Client, record.handed);
                 call.set(key::RPC_SYSTEM, RPC_SYSTEM_VALUE);
                 call.set(key::RPC_METHOD, span::CALL_ANNOUNCES);
                 call.set(key::SERVER, node);

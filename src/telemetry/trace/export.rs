@@ -101,7 +101,8 @@ impl<E: SpanExporter> Exporting<E> {
     /// Exports no more than are enough.
     async fn export(&mut self) {
         let count = self.spans.len().min(self.queue.batch());
-        let mut rest = Vec::with_capacity(self.queue.batch());
+        // As many again will follow.
+        let mut rest = Vec::with_capacity(count);
         rest.extend(self.spans.drain(count..));
         let spans = std::mem::replace(&mut self.spans, rest);
         let counts = self.queue.counts();

@@ -147,22 +147,27 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// One for up to `limit` spans, of which `batch` are enough for an export.
+    /// One for up to `limit` spans, of which `batch` are enough for an export; no more than half of what there is room for,
+    /// as others come while these are taken.
     pub(super) fn new(limit: usize, batch: usize) -> Self {
         let (records, counts, enough) = Default::default();
+        let batch = batch.min(limit.div_ceil(2));
         Self { records, counts, limit, batch, enough }
     }
 
     /// Takes spans, or drops and counts them.
     pub(super) fn push(&self, record: Record) {
         let spans = record.spans();
-        let before = self.counts.waiting.fetch_add(spans, Relaxed);
+        let mut records = self.records.lock();
+        // Only less meanwhile, as none but this adds to it.
+        let before = self.counts.waiting.load(Relaxed);
         if before + spans > self.limit {
-            self.counts.waiting.fetch_sub(spans, Relaxed);
             self.counts.queue_full.fetch_add(spans as u64, Relaxed);
             return;
         }
-        self.records.lock().push(record);
+        let before = self.counts.waiting.fetch_add(spans, Relaxed);
+        records.push(record);
+        drop(records);
         if before < self.batch && before + spans >= self.batch {
             self.enough.notify_one();
         }

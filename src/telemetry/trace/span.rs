@@ -61,6 +61,13 @@ impl OpenSpan {
         }
     }
 
+    /// Begins a span below this one, on the same node.
+    pub(super) fn below(&self, name: &'static str, kind: SpanKind, start: Duration) -> Self {
+        let mut below = Self::begin(&self.inner, name, kind, Some((self.context, false)), start);
+        below.anchor = self.anchor;
+        below
+    }
+
     /// Makes room for so many more attributes.
     pub(super) fn reserve(&mut self, attributes: usize) {
         self.attributes.reserve(attributes);
@@ -89,10 +96,6 @@ impl OpenSpan {
     /// Ends it at an uptime.
     pub fn end_at(mut self, end: Duration) {
         self.export(end);
-    }
-
-    pub(super) fn inner(&self) -> &Arc<Inner> {
-        &self.inner
     }
 
     fn export(&mut self, end: Duration) {

@@ -266,6 +266,14 @@ fn exports_are_as_large_as_they_may_be() {
 }
 
 #[test]
+fn a_batch_that_the_queue_has_no_room_for_is_smaller() {
+    assert_eq!(
+        [(8192, 512), (256, 512), (3, 3), (1, 1)].map(|(limit, batch)| Queue::new(limit, batch).batch()),
+        [512, 128, 2, 1]
+    );
+}
+
+#[test]
 fn a_record_of_more_spans_than_an_export_leaves_none_behind() {
     let queue = Arc::new(Queue::new(64, 2));
     let traces = traces_to(&queue, 1.0, 7);
