@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use tidings::cluster::{Member, Members, NodeId, Placement, Region, RingMember, RingMembers, RoutingTable};
+use tidings::cluster::{Member, Members, NodeId, Placement, Region, RoutingTable, StableMember, StableMembers};
 
 const REPLICAS: u8 = 2;
 const REGIONS: [&str; 3] = ["ap", "eu", "us"];
@@ -42,17 +42,17 @@ impl Samples {
 }
 
 /// Half of the names count up, as operators' do, half are random.
-fn ring(set: u32, region: &str, nodes: usize) -> RingMembers {
+fn ring(set: u32, region: &str, nodes: usize) -> StableMembers {
     let name = |number: usize| match set % 2 {
         0 => format!("{region}-{set}-{number}"),
         _ => format!("{region}-{:016x}", random(u64::from(set) << 32 | number as u64)),
     };
-    let member = |number| RingMember { region: region.into(), id: NodeId::from(name(number).as_str()), weight: 1 };
+    let member = |number| StableMember { region: region.into(), id: NodeId::from(name(number).as_str()), weight: 1 };
     (0..nodes).map(member).collect()
 }
 
 /// The fullest node relative to the mean: of all copies, or of the first ones only.
-fn fullest(placement: &Placement, region: &Region, ring: &RingMembers, copies: usize) -> f64 {
+fn fullest(placement: &Placement, region: &Region, ring: &StableMembers, copies: usize) -> f64 {
     let mut counts = vec![0usize; ring.as_slice().len()];
     for partition in 0..placement.partitions() {
         for id in placement.list(region, partition).take(copies) {
@@ -84,9 +84,10 @@ fn timed<T>(run: impl FnOnce() -> T) -> (Duration, T) {
 
 /// The table of a node among three regions, all of which hold what is placed with them.
 fn table(nodes: usize, partitions: u16) -> (Duration, usize) {
-    let ring: RingMembers = REGIONS.into_iter().flat_map(|region| ring(0, region, nodes).as_slice().to_vec()).collect();
+    let ring: StableMembers =
+        REGIONS.into_iter().flat_map(|region| ring(0, region, nodes).as_slice().to_vec()).collect();
     let placement = Placement::compute(&ring, partitions, REPLICAS);
-    let member = |member: &RingMember| Member {
+    let member = |member: &StableMember| Member {
         id: member.id.clone(),
         region: member.region.clone(),
         incarnation: 1,

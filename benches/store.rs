@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidings::clock::Now;
 use tidings::partition::Partitions;
-use tidings::partition::digest::{DigestWalk, Window};
+use tidings::partition::anti_entropy::digest::{DigestWalk, Window};
+use tidings::partition::anti_entropy::pull::{MAX_CHUNK, chunk};
 use tidings::partition::merge::merge_chunk;
-use tidings::partition::pull::{MAX_CHUNK, chunk};
 use tidings::swarm::{
     AddressFamily, Announce, Event, Hlc, HlcTime, InfoHash, KeyedHash, PeerAddr, Quota, Second, Store, V4,
 };

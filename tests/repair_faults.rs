@@ -9,10 +9,12 @@ use parking_lot::Mutex;
 use tidings::clock::Now;
 use tidings::faults;
 use tidings::partition::Partitions;
-use tidings::partition::digest::{DigestWalk, Window};
+use tidings::partition::anti_entropy::digest::{DigestWalk, Window};
+use tidings::partition::anti_entropy::pull::{
+    Chunk, LocalCopy, PullError, PullOptions, Pulled, RemoteCopy, chunk, pull,
+};
 use tidings::partition::merge::{Taken, merge_chunk, merge_deltas};
-use tidings::partition::pieces::Pieces;
-use tidings::partition::pull::{Chunk, PullError, PullOptions, Pulled, Source, Target, chunk, pull};
+use tidings::partition::record_codec::RecordBatch;
 use tidings::swarm::{
     AddressFamily, Announce, Event, Hlc, InfoHash, KeyedHash, PeerAddr, Quota, Record, Role, Second, V4,
 };
@@ -41,7 +43,7 @@ impl Node {
         let announce = Announce { info_hash, peer, event, seeder: false, num_want: 0 };
         let (hash, time) = (partitions.v4.hash(&info_hash), self.clock.lock().tick(now.wall_millis));
         let outcome = partitions.v4.announce(hash, &announce, V4::key(peer).unwrap(), second, time);
-        let mut pieces = Pieces::default();
+        let mut pieces = RecordBatch::default();
         pieces.push_one(&info_hash, &outcome.change.unwrap(), second);
         pieces.into_bytes()
     }
@@ -61,7 +63,7 @@ impl Node {
     }
 }
 
-impl Source for Node {
+impl RemoteCopy for Node {
     async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
         let mut walk = DigestWalk::new(partition, Window { from, to });
         while !walk.step(&self.partitions.lock(), *self.now.lock(), 10) {}
@@ -74,9 +76,9 @@ impl Source for Node {
     }
 }
 
-impl Target for Node {
+impl LocalCopy for Node {
     async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
-        Source::digest(self, partition, from, to).await
+        RemoteCopy::digest(self, partition, from, to).await
     }
 
     async fn merge(&self, pieces: Vec<u8>, waited: u32) -> Result<Taken, PullError> {

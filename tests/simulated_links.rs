@@ -14,7 +14,7 @@ use tidings::cluster::NodeId;
 use tidings::link::{
     Class, Link, LinkConfig, LinkError, LinkLimits, Links, PeerTarget, ReplyTo, Security, Service, VERSIONS,
 };
-use tidings::wire::frame::{Hello, Reply, Request};
+use tidings::wire::peer::{Hello, Reply, Request};
 use tokio::time::{Instant, sleep};
 
 const PORT: u16 = 4000;

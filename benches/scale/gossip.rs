@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use chitchat::transport::ChannelTransport;
 use tidings::clock::{Clock, Now};
-use tidings::cluster::seal::MAX_PAYLOAD;
-use tidings::cluster::{Me, Members, Membership, MembershipConfig, PartitionSet, Placement, RingMember, RingMembers};
+use tidings::cluster::gossip::seal::MAX_PAYLOAD;
+use tidings::cluster::{
+    Me, Members, Membership, MembershipConfig, PartitionSet, Placement, StableMember, StableMembers,
+};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -62,11 +64,11 @@ fn addr(node: usize) -> SocketAddr {
 
 impl Cluster {
     fn new(nodes: usize, partitions: u16) -> Self {
-        let member = |node| RingMember { region: name(node)[..2].into(), id: name(node).as_str().into(), weight: 1 };
-        let ring: RingMembers = (0..nodes).map(member).collect();
+        let member = |node| StableMember { region: name(node)[..2].into(), id: name(node).as_str().into(), weight: 1 };
+        let ring: StableMembers = (0..nodes).map(member).collect();
         let placement = Placement::compute(&ring, partitions, REPLICAS);
         let held = |node| {
-            let RingMember { region, id, .. } = member(node);
+            let StableMember { region, id, .. } = member(node);
             (0..partitions).filter(|at| placement.list(&region, *at).any(|other| *other == id)).collect()
         };
         Self {

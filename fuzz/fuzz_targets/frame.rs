@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidings::wire::frame::{
+use tidings::wire::peer::{
     Frame, Opening, Parsed, Reply, Request, Welcome, decode, parse, traces, write_hello, write_ping, write_pong,
     write_refuse, write_reply, write_request, write_welcome,
 };

@@ -13,6 +13,6 @@ pub use head::{Head, HeadError, header, parse_head};
 pub use http::{HttpClient, HttpError, HttpReply, Tls};
 pub use near::is_near;
 pub use reply::{Announced, ReplyError, read_announce, read_scrape};
-pub use request::{Words, announce_target, scrape_target, url_data};
+pub use request::{AnnounceParams, announce_target, scrape_target, url_data};
 pub use udp::{Resend, UdpClient, UdpError};
 pub use url::{Scheme, TrackerUrl, UrlError};

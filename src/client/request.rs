@@ -7,7 +7,7 @@ use crate::wire::udp;
 
 /// What an announce says, whichever the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Words {
+pub struct AnnounceParams {
     /// The swarm.
     pub info_hash: InfoHash,
     /// Only decoration, as (address, port) is what makes a peer.
@@ -24,7 +24,7 @@ pub struct Words {
     pub port: u16,
 }
 
-impl Words {
+impl AnnounceParams {
     /// Appends the announce as a datagram.
     pub fn encode_udp(
         &self,
@@ -49,7 +49,7 @@ impl Words {
 }
 
 /// Appends the target of an HTTP announce: `path`, which may have a query already, with the parameters.
-pub fn announce_target(out: &mut Vec<u8>, path: &str, words: &Words) {
+pub fn announce_target(out: &mut Vec<u8>, path: &str, words: &AnnounceParams) {
     // Writing to a vector does not fail.
     let _ = write!(out, "{path}{}info_hash=", if path.contains('?') { '&' } else { '?' });
     percent_encode(out, &words.info_hash.0);
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::wire::query::{AnnounceQuery, ScrapeQuery};
 
-    const WORDS: Words = Words {
+    const WORDS: AnnounceParams = AnnounceParams {
         info_hash: InfoHash(*b"\x00\xff~ &?=%0123456789ab"),
         peer_id: *b"-TI0001-0123456789ab",
         key: 7,

@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use super::{Failure, print};
 use crate::cluster::NodeId;
-use crate::cluster::keys::KeyDirError;
+use crate::cluster::key_dir::KeyDirError;
 use files::Shared;
 use rotate::{Step, What};
 
@@ -185,7 +185,7 @@ impl Nodes {
 
 /// Whether no certificate can be made for a node of this name.
 fn is_bad_id(id: &str) -> bool {
-    crate::cluster::keys::server_name(&NodeId::from(id)).is_none()
+    crate::cluster::key_dir::server_name(&NodeId::from(id)).is_none()
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn serve(settings: Settings, traces: Option<TraceExport>) -> Result<(), Failure>
                 () = node.told_to_leave() => Signal::Stop,
                 () = node.failed() => {
                     return Err(Failure::Run(anyhow::anyhow!(
-                        "the keeper of partitions failed, which is a bug: please report it with the log, and start the node again"
+                        "the manager of partitions failed, which is a bug: please report it with the log, and start the node again"
                     )));
                 }
                 conflict = node.conflict() => return Err(Failure::Settings(anyhow::anyhow!("{conflict}"))),

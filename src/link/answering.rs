@@ -12,7 +12,7 @@ use super::outgoing::{Outgoing, PushError};
 use crate::cluster::NodeId;
 use crate::faults;
 use crate::telemetry::trace::TraceContext;
-use crate::wire::frame::{self, Frame, FrameError, Refusal, Reply, Request, RequestTraces};
+use crate::wire::peer::{self, Frame, FrameError, Refusal, Reply, Request, RequestTraces};
 
 /// What the replies of one connection share.
 pub(super) struct Answering {
@@ -39,12 +39,12 @@ impl Answering {
     }
 
     fn reply(&self, id: u64, reply: &Reply, last: bool) {
-        match self.outgoing.push(|out| frame::write_reply(out, id, last, reply, self.frame)) {
+        match self.outgoing.push(|out| peer::write_reply(out, id, last, reply, self.frame)) {
             Ok(()) | Err(PushError::Closed) => {}
             Err(PushError::Frame) => {
                 tracing::warn!(worker = "link", "a reply of {} bytes at most does not fit: refused", self.frame);
                 let refused = Reply::Refused(Refusal::Malformed);
-                let _ = self.outgoing.push(|out| frame::write_reply(out, id, true, &refused, self.frame));
+                let _ = self.outgoing.push(|out| peer::write_reply(out, id, true, &refused, self.frame));
             }
             Err(PushError::Full) => self.cut_off(),
         }
@@ -136,13 +136,13 @@ impl Answerer<'_> {
         {
             return refuse(Refusal::Overloaded);
         }
-        let Ok(request) = frame::decode::<Request>(body) else {
+        let Ok(request) = peer::decode::<Request>(body) else {
             return refuse(Refusal::Malformed);
         };
         self.connection.unanswered.fetch_add(1, Relaxed);
         self.connection.unanswered_bytes.fetch_add(body.len(), Relaxed);
         let (connection, bytes) = (self.connection.clone(), body.len());
-        let answer = Answer { connection, id, bytes, traces: frame::traces(traces), done: AtomicBool::new(false) };
+        let answer = Answer { connection, id, bytes, traces: peer::traces(traces), done: AtomicBool::new(false) };
         self.service.handle(self.from, request, ReplyTo(Arc::new(answer)));
     }
 }
@@ -154,7 +154,7 @@ impl Role for Answerer<'_> {
             Frame::Request { id, incarnation, body, traces } => self.request(id, incarnation, body, traces),
             Frame::Ping(id) => {
                 let pushed = self.connection.outgoing.push(|out| {
-                    frame::write_pong(out, id);
+                    peer::write_pong(out, id);
                     Ok(())
                 });
                 if pushed == Err(PushError::Full) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::LinkError;
 use super::connection::{End, Role};
 use super::link::Channel;
-use crate::wire::frame::{self, Frame, FrameError, Reply};
+use crate::wire::peer::{self, Frame, FrameError, Reply};
 
 /// How often deadlines are looked at while something is outstanding.
 const SCAN: Duration = Duration::from_millis(10);
@@ -49,7 +49,7 @@ impl<'a> Caller<'a> {
 
     fn reply(&mut self, id: u64, last: bool, body: &[u8]) {
         let pending = &self.channel.pending;
-        let Ok(reply) = frame::decode::<Reply>(body) else {
+        let Ok(reply) = peer::decode::<Reply>(body) else {
             if let Some(completion) = pending.finish(id) {
                 completion.failed(LinkError::Broken);
             }
@@ -76,7 +76,7 @@ impl<'a> Caller<'a> {
         let id = self.ping;
         // A full queue is a peer that does not read: the ping counts as sent and not answered.
         let _ = self.channel.outgoing.push(|out| {
-            frame::write_ping(out, id);
+            peer::write_ping(out, id);
             Ok(())
         });
         if self.unanswered.len() < PINGS {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::net::Stream;
 use super::outgoing::Outgoing;
-use crate::wire::frame::{Frame, FrameError, PREFIX, Parsed, parse};
+use crate::wire::peer::{Frame, FrameError, PREFIX, Parsed, parse};
 
 /// Bytes that are asked for at once, and after which it is the writer's turn.
 const TURN: usize = 64 << 10;

@@ -11,7 +11,7 @@ use super::security::{Secured, Security, linger, refusal};
 use super::{Class, LinkError};
 use crate::cluster::NodeId;
 use crate::faults;
-use crate::wire::frame::{self, Frame, FrameError, Hello, Opening, Welcome};
+use crate::wire::peer::{self, Frame, FrameError, Hello, Opening, Welcome};
 
 /// Bytes of a frame, before anybody has shown who it is.
 const FRAME: usize = 4096;
@@ -139,11 +139,11 @@ pub(super) async fn call(
         target_incarnation: incarnation,
     };
     let mut bytes = Vec::new();
-    frame::write_hello(&mut bytes, &opening, FRAME).map_err(End::Frame)?;
+    peer::write_hello(&mut bytes, &opening, FRAME).map_err(End::Frame)?;
     send(&mut secured.stream, &bytes).await?;
     let mut input = Input::default();
     let answer = input.frame(&mut secured.stream, FRAME, |frame| match frame {
-        Frame::Welcome(body) => Ok(frame::decode::<Welcome>(body).map_err(End::Frame)?),
+        Frame::Welcome(body) => Ok(peer::decode::<Welcome>(body).map_err(End::Frame)?),
         Frame::Refuse(why) => Err(HandshakeError::Refused(sentence(why))),
         _ => Err(End::Frame(FrameError::Kind).into()),
     });
@@ -170,7 +170,7 @@ pub(super) async fn hear(ours: &Hello, security: &Security, stream: Box<dyn Stre
     let mut secured = security.accept(stream).await?;
     let mut input = Input::default();
     let opening = input.frame(&mut secured.stream, FRAME, |frame| match frame {
-        Frame::Hello(body) => frame::decode::<Opening>(body),
+        Frame::Hello(body) => peer::decode::<Opening>(body),
         _ => Err(FrameError::Kind),
     });
     let opening = opening.await.map_err(unwrap_tls)?.map_err(End::Frame)?;
@@ -196,7 +196,7 @@ impl Called {
     pub(super) async fn welcome(mut self, ours: &Hello) -> Result<Opened, HandshakeError> {
         let welcome = Welcome { hello: ours.clone(), version: self.version };
         let mut bytes = Vec::new();
-        frame::write_welcome(&mut bytes, &welcome, FRAME).map_err(End::Frame)?;
+        peer::write_welcome(&mut bytes, &welcome, FRAME).map_err(End::Frame)?;
         send(&mut self.secured.stream, &bytes).await?;
         Ok(Opened { stream: self.secured.stream, input: self.input, version: self.version })
     }
@@ -220,7 +220,7 @@ fn expect(is: &Hello, node: &str, incarnation: u64) -> Result<(), Mismatch> {
 
 async fn refuse(mut stream: Box<dyn Stream>, mismatch: &Mismatch) {
     let mut bytes = Vec::new();
-    let written = frame::write_refuse(&mut bytes, &sentence(&mismatch.to_string()), FRAME);
+    let written = peer::write_refuse(&mut bytes, &sentence(&mismatch.to_string()), FRAME);
     if written.is_ok() && send(&mut stream, &bytes).await.is_ok() {
         linger(stream).await;
     }

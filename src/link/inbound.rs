@@ -20,7 +20,7 @@ use super::net::{Listener, Stream};
 use super::shared::Shared;
 use super::status::InboundStatus;
 use crate::cluster::NodeId;
-use crate::wire::frame::{Hello, Opening};
+use crate::wire::peer::{Hello, Opening};
 
 /// The pause after a connection could not be accepted, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

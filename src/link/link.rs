@@ -19,7 +19,7 @@ use super::shared::Shared;
 use super::status::{ClassStatus, LinkState, LinkStatus};
 use super::{Completion, LinkError, PeerTarget};
 use crate::telemetry::trace::TraceContext;
-use crate::wire::frame::{self, Refusal, Reply, Request};
+use crate::wire::peer::{self, Refusal, Reply, Request};
 
 /// A connection that lasted so long was a good one: the next attempt does not wait.
 const LASTED: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ impl Link {
         };
         let incarnation = self.target.incarnation;
         let pushed =
-            channel.outgoing.push(|out| frame::write_request(out, id, incarnation, request, traces, channel.frame));
+            channel.outgoing.push(|out| peer::write_request(out, id, incarnation, request, traces, channel.frame));
         let error = match pushed {
             Ok(()) => return,
             Err(PushError::Closed) => LinkError::NotConnected,

@@ -21,7 +21,7 @@ use super::status::{InboundStatus, LinkStatus};
 use super::{PeerTarget, Service};
 use crate::clock::Clock;
 use crate::cluster::NodeId;
-use crate::wire::frame::Hello;
+use crate::wire::peer::Hello;
 
 /// What links need to know.
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ pub use security::Security;
 pub use status::{ClassStatus, InboundStatus, LinkState, LinkStatus};
 
 use crate::cluster::NodeId;
-use crate::wire::frame::{Refusal, Reply, Request};
+use crate::wire::peer::{Refusal, Reply, Request};
 
 /// The versions of the protocol that this build speaks, lowest and highest.
 pub const VERSIONS: [u16; 2] = [1, 1];

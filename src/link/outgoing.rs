@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
-use crate::wire::frame::FrameError;
+use crate::wire::peer::FrameError;
 
 /// A buffer that has grown beyond this is given back once it is empty.
 const KEPT: usize = 1 << 20;

@@ -11,7 +11,7 @@ use super::limits::LinkLimits;
 use super::net::Net;
 use super::security::Security;
 use crate::clock::Clock;
-use crate::wire::frame::Hello;
+use crate::wire::peer::Hello;
 
 /// What all links of a node share.
 pub(super) struct Shared {

@@ -13,7 +13,7 @@ use libc::{c_int, iovec, mmsghdr, sockaddr_in6};
 
 /// Bytes of the longest socket address that we use, `sockaddr_in6`.
 const NAME_LEN: usize = size_of::<sockaddr_in6>();
-/// Words of control data for one datagram: room for the larger packet information, that of IPv6.
+/// AnnounceParams of control data for one datagram: room for the larger packet information, that of IPv6.
 const CONTROL_WORDS: usize = 5;
 const CONTROL_LEN: usize = CONTROL_WORDS * 8;
 

@@ -37,7 +37,7 @@ pub fn read(addrs: &[SocketAddr]) -> io::Result<KernelQueues> {
     Ok(sum)
 }
 
-/// Words of 32 bits as this machine holds them, then the port.
+/// AnnounceParams of 32 bits as this machine holds them, then the port.
 fn as_in_proc(addr: SocketAddr) -> String {
     let word = |bytes: &[u8; 4]| format!("{:08X}", u32::from_ne_bytes(*bytes));
     let ip = match addr {

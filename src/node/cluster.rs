@@ -1,4 +1,4 @@
-//! The parts of a node that make it one of many: membership, links, keeper.
+//! The parts of a node that make it one of many: membership, links, manager.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -19,17 +19,18 @@ use super::StartError;
 use crate::clock::Clock;
 use crate::cluster::{
     Conflict, KeyDir, KeyDirError, Me, Member, Members, Membership, MembershipConfig, NodeId, PartitionSet, Placement,
-    RingMembers, RoutingTable, SealedTransport, keyring::KeyRing, keys,
+    RoutingTable, SealedTransport, StableMembers, gossip::keyring::KeyRing, key_dir,
 };
 use crate::config::Settings;
 use crate::link::net::{Net, SystemNet};
 use crate::link::{LinkConfig, LinkLimits, Links, Security, Service, VERSIONS};
 use crate::partition::{
-    Gossip, KEEPER_TICK, Keeper, KeeperArguments, KeeperMessage, Owners, Routes, SharedRoutes, SharedStatus,
+    Gossip, MANAGER_TICK, ManagerArguments, ManagerMessage, Owners, PartitionManager, Routes, SharedRoutes,
+    SharedStatus,
 };
 use crate::router;
 use crate::telemetry::trace::names;
-use crate::wire::frame::Hello;
+use crate::wire::peer::Hello;
 
 /// The time between two rounds of gossip.
 const GOSSIP: Duration = Duration::from_millis(500);
@@ -144,14 +145,14 @@ pub fn lonely_routes(me: &Me) -> SharedRoutes {
         held: PartitionSet::default(),
         alive: true,
     };
-    let placement = Placement::compute(&RingMembers::default(), me.partitions, me.replicas);
+    let placement = Placement::compute(&StableMembers::default(), me.partitions, me.replicas);
     let table = RoutingTable::build(&me.id, &Members(vec![member]), &placement, me.partitions);
     Arc::new(ArcSwap::from_pointee(Routes::new(table, vec![None])))
 }
 
 /// What operations tell of a cluster.
 pub struct ClusterView {
-    /// How the keeper sees it.
+    /// How the manager sees it.
     pub status: Arc<SharedStatus>,
     /// The links to other nodes.
     pub links: Arc<Links>,
@@ -166,8 +167,8 @@ pub struct Cluster {
     membership: Option<Arc<Membership>>,
     conflict: watch::Receiver<Option<Conflict>>,
     links: Arc<Links>,
-    keeper: ActorRef<KeeperMessage>,
-    keeper_ended: watch::Receiver<bool>,
+    manager: ActorRef<ManagerMessage>,
+    manager_ended: watch::Receiver<bool>,
     keys: Option<Keys>,
     sealed: Option<Arc<SealedTransport>>,
     status: Arc<SharedStatus>,
@@ -177,7 +178,7 @@ pub struct Cluster {
 
 async fn until(holds: impl Fn() -> bool) {
     while !holds() {
-        tokio::time::sleep(KEEPER_TICK / 2).await;
+        tokio::time::sleep(MANAGER_TICK / 2).await;
     }
 }
 
@@ -185,7 +186,7 @@ async fn until(holds: impl Fn() -> bool) {
 pub struct Parts {
     /// Who this node is.
     pub identity: Identity,
-    /// The routes that the keeper makes.
+    /// The routes that the manager makes.
     pub routes: SharedRoutes,
     /// The owners.
     pub owners: Arc<Owners>,
@@ -243,8 +244,8 @@ fn security(files: &KeyDir) -> Security {
     Security::Tls {
         server: files.server.clone(),
         client: files.client.clone(),
-        name: keys::node_name,
-        verify: keys::verify_node,
+        name: key_dir::node_name,
+        verify: key_dir::verify_node,
     }
 }
 
@@ -284,7 +285,7 @@ impl Cluster {
     /// Starts them on the current runtime.
     ///
     /// # Errors
-    /// See [`ClusterError`]; and when the keeper does not start.
+    /// See [`ClusterError`]; and when the manager does not start.
     pub async fn start(settings: &Settings, parts: Parts) -> Result<Self, StartError> {
         let Parts { identity, routes, owners, router, keys, security, net, hearing, sealed, clock } = parts;
         let cluster = &settings.cluster;
@@ -296,7 +297,7 @@ impl Cluster {
         let links = links.map_err(|error| ClusterError::Link { addr, error })?;
         let heard = Heard::start(settings, &identity, hearing, &clock).await?;
         let status = Arc::<SharedStatus>::default();
-        let arguments = KeeperArguments {
+        let arguments = ManagerArguments {
             me: identity.me.id.clone(),
             has_seeds: !cluster.seeds.is_empty(),
             partitions: cluster.partitions,
@@ -313,20 +314,20 @@ impl Cluster {
             traces,
             status: status.clone(),
         };
-        let (keeper, handle) = Keeper::spawn(None, Keeper, arguments).await?;
+        let (manager, handle) = PartitionManager::spawn(None, PartitionManager, arguments).await?;
         let ended = watch::Sender::new(false);
-        let keeper_ended = ended.subscribe();
+        let manager_ended = ended.subscribe();
         tokio::spawn(async move {
             // However it ended: a panic has been reported by the panic hook.
             let _ = handle.await;
             ended.send_replace(true);
         });
-        service.follow(keeper.clone());
-        tokio::spawn(tell_members(heard.members, keeper.clone()));
-        tokio::spawn(tick(keeper.clone()));
+        service.follow(manager.clone());
+        tokio::spawn(tell_members(heard.members, manager.clone()));
+        tokio::spawn(tick(manager.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());
         let (membership, conflict) = (heard.membership, heard.conflict);
-        Ok(Self { membership, conflict, links, keeper, keeper_ended, keys, sealed, status, routes, leave_timeout })
+        Ok(Self { membership, conflict, links, manager, manager_ended, keys, sealed, status, routes, leave_timeout })
     }
 
     /// Returns once another node has been met and somebody can be asked for each partition, or after three seconds for
@@ -339,14 +340,14 @@ impl Cluster {
         }
     }
 
-    /// The keeper.
-    pub fn keeper(&self) -> &ActorRef<KeeperMessage> {
-        &self.keeper
+    /// The manager.
+    pub fn manager(&self) -> &ActorRef<ManagerMessage> {
+        &self.manager
     }
 
-    /// Returns when the keeper has failed. Nothing follows the membership from then on.
-    pub async fn keeper_failed(&self) {
-        let mut ended = self.keeper_ended.clone();
+    /// Returns when the manager has failed. Nothing follows the membership from then on.
+    pub async fn manager_failed(&self) {
+        let mut ended = self.manager_ended.clone();
         // An error means that its task is gone, which is as bad.
         let _ = ended.wait_for(|ended| *ended).await;
     }
@@ -371,7 +372,7 @@ impl Cluster {
         let (done, left) = oneshot::channel();
         let span = tracing::info_span!(target: names::TARGET, names::span::LEAVE);
         let left = timeout(self.leave_timeout, left).instrument(span);
-        if self.keeper.cast(KeeperMessage::Leave(done)).is_ok() && left.await.is_err() {
+        if self.manager.cast(ManagerMessage::Leave(done)).is_ok() && left.await.is_err() {
             tracing::warn!("not all partitions could be handed over in time (cluster.leave_timeout)");
         }
     }
@@ -391,7 +392,7 @@ impl Cluster {
                 if !(0..routes.table.nodes().len()).any(waits) {
                     return;
                 }
-                tokio::time::sleep(KEEPER_TICK / 5).await;
+                tokio::time::sleep(MANAGER_TICK / 5).await;
             }
         };
         let _ = timeout(FLUSH, flushed).await;
@@ -400,8 +401,8 @@ impl Cluster {
     /// Ends the parts.
     pub async fn stop(self) {
         const STOP: Duration = Duration::from_secs(1);
-        // The keeper has the other handle of the membership.
-        let _ = self.keeper.stop_and_wait(None, Some(STOP)).await;
+        // The manager has the other handle of the membership.
+        let _ = self.manager.stop_and_wait(None, Some(STOP)).await;
         self.links.stop().await;
         if let Some(membership) = self.membership.and_then(Arc::into_inner) {
             membership.stop().await;
@@ -459,21 +460,21 @@ impl Gossip for Told {
     }
 }
 
-async fn tell_members(mut members: watch::Receiver<Arc<Members>>, keeper: ActorRef<KeeperMessage>) {
+async fn tell_members(mut members: watch::Receiver<Arc<Members>>, manager: ActorRef<ManagerMessage>) {
     loop {
         let now = members.borrow_and_update().clone();
-        if keeper.cast(KeeperMessage::Members(now)).is_err() || members.changed().await.is_err() {
+        if manager.cast(ManagerMessage::Members(now)).is_err() || members.changed().await.is_err() {
             return;
         }
     }
 }
 
-async fn tick(keeper: ActorRef<KeeperMessage>) {
-    let mut ticks = interval(KEEPER_TICK);
+async fn tick(manager: ActorRef<ManagerMessage>) {
+    let mut ticks = interval(MANAGER_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if keeper.cast(KeeperMessage::Tick).is_err() {
+        if manager.cast(ManagerMessage::Tick).is_err() {
             return;
         }
     }

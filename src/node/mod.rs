@@ -29,7 +29,7 @@ use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
 use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
 use crate::partition::{
-    Answers, Common, KeeperMessage, Owners, Place, Replication, SharedRoutes, Supervisor, SupervisorArguments,
+    Answers, Common, ManagerMessage, OwnerThread, Owners, Replication, SharedRoutes, Supervisor, SupervisorArguments,
 };
 use crate::router::{self, Router};
 use crate::swarm::{KeyedHash, Quota};
@@ -210,9 +210,9 @@ impl Node {
 
         let mut threads = Threads::start(sockets)?;
         // Owners of neighbouring partitions live on different threads.
-        let places: Vec<Place> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
+        let places: Vec<OwnerThread> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
         let refill = snapshot::Refill::default();
-        let keeper = Arc::new(OnceLock::<ActorRef<KeeperMessage>>::new());
+        let manager = Arc::new(OnceLock::<ActorRef<ManagerMessage>>::new());
         let arguments = SupervisorArguments {
             common,
             owners: owners.clone(),
@@ -220,12 +220,12 @@ impl Node {
             in_flight: limits.in_flight,
             seed: rand::random(),
             refill: Arc::new({
-                let (refill, keeper) = (refill.clone(), keeper.clone());
+                let (refill, manager) = (refill.clone(), manager.clone());
                 move |number| {
                     refill.request();
-                    if let Some(keeper) = keeper.get() {
+                    if let Some(manager) = manager.get() {
                         // It ends only with the node.
-                        let _ = keeper.cast(KeeperMessage::Replaced(number));
+                        let _ = manager.cast(ManagerMessage::Replaced(number));
                     }
                 }
             }),
@@ -261,7 +261,7 @@ impl Node {
             let parts = Parts::new(&settings, identity, keys, routes, router.clone(), clock.clone());
             let cluster = cluster.insert(Cluster::start(&settings, parts).await?);
             // Nobody else sets it.
-            let _ = keeper.set(cluster.keeper().clone());
+            let _ = manager.set(cluster.manager().clone());
             cluster.met().await;
         }
         threads.serve(&udp, &http, TICK)?;
@@ -341,7 +341,7 @@ impl Node {
     /// Returns when a part has failed without which the node would go on with an old view of its cluster.
     pub async fn failed(&self) {
         match &self.cluster {
-            Some(cluster) => cluster.keeper_failed().await,
+            Some(cluster) => cluster.manager_failed().await,
             None => std::future::pending().await,
         }
     }
@@ -391,9 +391,9 @@ fn route_by(
     traces: &Traces,
     answers: &Arc<Answers>,
     clock: &Arc<dyn Clock>,
-) -> Arc<router::Cluster> {
+) -> Arc<router::ClusterRouting> {
     let ttl = Duration::from_secs(settings.announce.peer_ttl.into());
-    Arc::new(router::Cluster {
+    Arc::new(router::ClusterRouting {
         incarnation,
         routes: routes.clone(),
         deadline: Duration::from_millis(settings.cluster.deadline.into()),

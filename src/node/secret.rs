@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::cluster::keys::SECRET;
+use crate::cluster::key_dir::SECRET;
 use crate::config::Settings;
 
 /// The most keys for connection ids: each more makes an id easier to guess.

@@ -14,7 +14,7 @@ use super::sockets::Sockets;
 use crate::frontend::http::{self, HttpContext};
 use crate::frontend::udp::{UdpContext, UdpFrontend};
 use crate::net::outbox::Outbox;
-use crate::partition::{Message, Place};
+use crate::partition::{Message, OwnerThread};
 use crate::telemetry::event_loop::EventLoop;
 
 /// The serving threads of a node.
@@ -74,8 +74,8 @@ impl Threads {
     }
 
     /// The threads, as places for owners.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
-        self.threads.iter().map(|thread| Place { runtime: thread.runtime.clone(), outbox: thread.outbox.clone() })
+    pub fn places(&self) -> impl Iterator<Item = OwnerThread> {
+        self.threads.iter().map(|thread| OwnerThread { runtime: thread.runtime.clone(), outbox: thread.outbox.clone() })
     }
 
     /// The outboxes of all threads.

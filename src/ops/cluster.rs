@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Context;
-use crate::partition::KeeperStatus;
+use crate::partition::ManagerStatus;
 
 /// The cluster as this node sees it.
 #[derive(Debug, Serialize)]
@@ -13,7 +13,7 @@ pub(super) struct Cluster {
     region: String,
     /// `None` for a node that is never part of a cluster.
     #[serde(flatten)]
-    status: Option<KeeperStatus>,
+    status: Option<ManagerStatus>,
 }
 
 /// Tells of the cluster.
@@ -21,6 +21,6 @@ pub(super) fn cluster(context: &Context) -> Cluster {
     Cluster {
         node: context.settings.node.id.clone(),
         region: context.settings.node.region.clone(),
-        status: context.cluster.as_ref().map(|cluster| KeeperStatus::clone(&cluster.status.now.load())),
+        status: context.cluster.as_ref().map(|cluster| ManagerStatus::clone(&cluster.status.now.load())),
     }
 }

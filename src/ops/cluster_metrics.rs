@@ -12,13 +12,13 @@ const STATES: [&str; 4] = ["up", "unreachable", "leaving", "down"];
 
 /// Adds them.
 pub(super) fn gather(out: &mut Exposition, context: &Context, cluster: &ClusterView) {
-    keeper(out, context, cluster);
+    manager(out, context, cluster);
     routing(out, context);
     links(out, cluster);
     gossip(out, cluster);
 }
 
-fn keeper(out: &mut Exposition, context: &Context, cluster: &ClusterView) {
+fn manager(out: &mut Exposition, context: &Context, cluster: &ClusterView) {
     let (counts, now) = (&cluster.status, cluster.status.now.load());
     let in_state = |state: &str| now.members.iter().filter(|member| member.state == state).count() as f64;
     out.by_label(&metric::MEMBERS, STATES.map(|state| ([state], in_state(state))));

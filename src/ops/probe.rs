@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::client::{
-    HttpClient, HttpError, ReplyError, Resend, UdpClient, UdpError, Words, announce_target, read_announce,
+    AnnounceParams, HttpClient, HttpError, ReplyError, Resend, UdpClient, UdpError, announce_target, read_announce,
 };
 use crate::router::Unavailable;
 use crate::swarm::{Event, InfoHash};
@@ -68,8 +68,8 @@ pub(super) async fn udp(addr: SocketAddr) -> Result<Answer, ProbeError> {
     Ok(Answer::Announced)
 }
 
-fn words(event: Event) -> Words {
-    Words { info_hash: INFO_HASH, peer_id: *PEER_ID, key: 0, event, left: 1, num_want: 1, port: PORT }
+fn words(event: Event) -> AnnounceParams {
+    AnnounceParams { info_hash: INFO_HASH, peer_id: *PEER_ID, key: 0, event, left: 1, num_want: 1, port: PORT }
 }
 
 fn refused(message: &[u8]) -> Answer {

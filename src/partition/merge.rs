@@ -3,7 +3,7 @@
 use crate::clock::Now;
 use crate::faults;
 use crate::partition::Partitions;
-use crate::partition::pieces::{self, Malformed, Part, Saved};
+use crate::partition::record_codec::{self, Malformed, Saved, SwarmRecords};
 use crate::swarm::{AddressFamily, Family, HlcTime, InfoHash, Record, Role, Second, Stamp, Store, V4, V6};
 
 /// What became of some records.
@@ -90,9 +90,9 @@ pub fn merge_deltas(
     now: Now,
     mut changed: impl FnMut(&InfoHash, AnyRecord),
 ) -> Result<Taken, Malformed> {
-    pieces::check(pieces)?;
+    record_codec::check(pieces)?;
     let mut taken = Taken::default();
-    for part in pieces::parts(pieces) {
+    for part in record_codec::parts(pieces) {
         let part = part?;
         match part.family {
             Family::V4 => merge_delta::<V4>(&part, waited, partitions, now, &mut taken, &mut changed),
@@ -107,10 +107,10 @@ pub fn merge_deltas(
 /// # Errors
 /// When the bytes are no pieces; nothing was merged then.
 pub fn merge_chunk(pieces: &[u8], waited: u32, partitions: &mut Partitions, now: Now) -> Result<Taken, Malformed> {
-    pieces::check(pieces)?;
+    record_codec::check(pieces)?;
     let mut taken = Taken::default();
-    for part in pieces::parts(pieces) {
-        let part @ Part { info_hash, completed, .. } = part?;
+    for part in record_codec::parts(pieces) {
+        let part @ SwarmRecords { info_hash, completed, .. } = part?;
         match part.family {
             Family::V4 => {
                 merge_copy(&info_hash, completed, part.records::<V4>(), waited, partitions, now, &mut taken);
@@ -145,7 +145,7 @@ pub fn merge_copy<F: Held>(
 }
 
 fn merge_delta<F: Held>(
-    part: &Part<'_>,
+    part: &SwarmRecords<'_>,
     waited: u32,
     partitions: &mut Partitions,
     now: Now,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Partitions;
-use super::digest::{DigestWalk, Window};
-use super::merge::{AnyRecord, Held};
-use super::pieces::{self, Pieces};
 use crate::clock::Now;
+use crate::partition::Partitions;
+use crate::partition::anti_entropy::digest::{DigestWalk, Window};
+use crate::partition::merge::{AnyRecord, Held};
+use crate::partition::record_codec::{self, RecordBatch};
 use crate::swarm::*;
 
 pub const TTL: u16 = 2_700;
@@ -81,7 +81,7 @@ impl Node {
             false => apply::<V4>(it, hash, &announce, second, time),
             true => apply::<V6>(it, hash, &announce, second, time),
         };
-        let mut pieces = Pieces::default();
+        let mut pieces = RecordBatch::default();
         match change? {
             AnyRecord::V4(record) => pieces.push_one(&info_hash, &record, second),
             AnyRecord::V6(record) => pieces.push_one(&info_hash, &record, second),
@@ -91,7 +91,7 @@ impl Node {
 
     /// What an owner's clock does with every record that comes from elsewhere.
     fn observe(&mut self, bytes: &[u8]) {
-        for part in pieces::parts(bytes).map(Result::unwrap) {
+        for part in record_codec::parts(bytes).map(Result::unwrap) {
             let (v4, v6) = (part.records::<V4>().map(|it| it.stamp), part.records::<V6>().map(|it| it.stamp));
             v4.chain(v6).for_each(|stamp| _ = self.clock.observe(stamp.time(), self.now.wall_millis));
         }
@@ -101,13 +101,13 @@ impl Node {
         self.observe(bytes);
         let mut changed = Vec::new();
         let note = |info_hash: &InfoHash, _| changed.push(*info_hash);
-        super::merge::merge_deltas(bytes, waited, &mut self.partitions, self.now, note).unwrap();
+        crate::partition::merge::merge_deltas(bytes, waited, &mut self.partitions, self.now, note).unwrap();
         changed
     }
 
-    pub fn merge_chunk(&mut self, bytes: &[u8], waited: u32) -> super::merge::Taken {
+    pub fn merge_chunk(&mut self, bytes: &[u8], waited: u32) -> crate::partition::merge::Taken {
         self.observe(bytes);
-        super::merge::merge_chunk(bytes, waited, &mut self.partitions, self.now).unwrap()
+        crate::partition::merge::merge_chunk(bytes, waited, &mut self.partitions, self.now).unwrap()
     }
 
     pub fn digest(&self, partition: u16, window: Window, budget: usize) -> Vec<u64> {

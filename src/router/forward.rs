@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{Cluster, NO_HOLDER, Router, STALE_INTERVALS};
+use super::{ClusterRouting, NO_HOLDER, Router, STALE_INTERVALS};
 use crate::link::{Class, Completion, LinkError};
 use crate::net::outbox::Outbox;
-use crate::partition::{Hop, Routes, Tally, UdpAnnounce, jittered, traced};
+use crate::partition::{Route, Routes, Tally, UdpAnnounce, jittered, traced};
 use crate::swarm::Source;
 use crate::telemetry::trace::{FlightRecord, Transport, Why, names::key, names::span};
-use crate::wire::frame::{Reply, Request};
-use crate::wire::{routed, udp};
+use crate::wire::peer::{Reply, Request};
+use crate::wire::{peer::announces as routed, udp};
 
 /// How many times the deadline of a node after its begin a request is no longer worth an answer.
 const FORGOTTEN: u32 = 4;
@@ -41,7 +41,7 @@ impl Router {
 /// Announces of one request, and what is needed to answer them.
 struct Flight {
     router: Router,
-    cluster: Arc<Cluster>,
+    cluster: Arc<ClusterRouting>,
     /// Those without an answer yet are `Some`.
     announces: Vec<Option<UdpAnnounce>>,
     outbox: Arc<Outbox>,
@@ -56,7 +56,7 @@ struct Flight {
 impl Flight {
     fn new(
         router: &Router,
-        cluster: &Arc<Cluster>,
+        cluster: &Arc<ClusterRouting>,
         announces: Vec<UdpAnnounce>,
         outbox: &Arc<Outbox>,
         began: Duration,
@@ -97,15 +97,15 @@ impl Flight {
         for mut request in left {
             request.trace.iter_mut().for_each(|trace| trace.called(Some(error)));
             match routes.next(self.router.owners.partition(request.hash), &self.tried) {
-                Hop::Here(source) => {
+                Route::Here(source) => {
                     request.source = source;
                     here.push(request);
                 }
-                Hop::Node(node, _, source) => {
+                Route::Node(node, _, source) => {
                     request.source = source;
                     by_node.entry(Some(node)).or_default().push(request);
                 }
-                Hop::Nobody => by_node.entry(None).or_default().push(request),
+                Route::Nobody => by_node.entry(None).or_default().push(request),
             }
         }
         self.to_owners(here);

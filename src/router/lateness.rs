@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::cluster::NodeId;
-use crate::wire::routed::Sent;
+use crate::wire::peer::announces::Sent;
 
 /// How much faster one node's clock may run than another's.
 const DRIFT: u32 = 1000;

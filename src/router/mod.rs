@@ -23,12 +23,12 @@ use crate::link::Class;
 use crate::net::outbox::Outbox;
 use crate::net::yield_once;
 use crate::partition::{
-    Answers, Hop, Message, Overloaded, OwnerHandle, Owners, Partitions, Routes, SharedRoutes, UdpAnnounce,
+    Answers, Message, Overloaded, OwnerHandle, Owners, Partitions, Route, Routes, SharedRoutes, UdpAnnounce,
 };
 use crate::swarm::{Announce, AnnounceReply, InfoHash, PeerList, Source};
 use crate::telemetry::trace::{FlightRecord, OpenTrace, Traces, names::key, names::span};
-use crate::wire::frame::{Reply, Request};
-use crate::wire::routed::{self, Sent};
+use crate::wire::peer::announces::{self as routed, Sent};
+use crate::wire::peer::{Reply, Request};
 
 /// How long an owner of this node may take. One that takes longer is overloaded or has failed.
 pub const DEADLINE: Duration = Duration::from_millis(250);
@@ -48,7 +48,7 @@ const NO_HOLDER: &str = "no_holder";
 pub struct Unavailable;
 
 /// What a node that is part of a cluster routes by.
-pub struct Cluster {
+pub struct ClusterRouting {
     /// This start of this node.
     pub incarnation: u64,
     /// Where requests go.
@@ -88,12 +88,12 @@ pub struct RouterMetrics {
 #[derive(Clone)]
 pub struct Router {
     owners: Arc<Owners>,
-    cluster: Option<Arc<Cluster>>,
+    cluster: Option<Arc<ClusterRouting>>,
 }
 
 impl Router {
     /// A router to these owners, and to the other nodes of a cluster.
-    pub fn new(owners: Arc<Owners>, cluster: Option<Arc<Cluster>>) -> Self {
+    pub fn new(owners: Arc<Owners>, cluster: Option<Arc<ClusterRouting>>) -> Self {
         Self { owners, cluster }
     }
 
@@ -103,7 +103,7 @@ impl Router {
     }
 
     /// What it routes by; `None` for a node that is never part of a cluster.
-    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+    pub fn cluster(&self) -> Option<&Arc<ClusterRouting>> {
         self.cluster.as_ref()
     }
 
@@ -134,9 +134,9 @@ impl Router {
         let mut tried = Vec::new();
         while let Some(deadline) = cluster.time_left(began) {
             let (hop, source) = match cluster.routes.load().next(partition, &tried) {
-                Hop::Here(source) => (None, source),
-                Hop::Node(node, link, source) => (Some((node, link.clone())), source),
-                Hop::Nobody => break,
+                Route::Here(source) => (None, source),
+                Route::Node(node, link, source) => (Some((node, link.clone())), source),
+                Route::Nobody => break,
             };
             routed(&mut trace);
             let Some((node, link)) = hop else {
@@ -177,7 +177,7 @@ impl Router {
     /// here until they are back, and then told to them.
     async fn last_resort(
         &self,
-        cluster: &Cluster,
+        cluster: &ClusterRouting,
         hash: u64,
         announce: Announce,
         mut trace: Option<&mut OpenTrace>,
@@ -261,9 +261,9 @@ impl Router {
     pub fn list_of(&self, hash: u64, owners: usize, routes: Option<&Routes>) -> (usize, Source) {
         let Some(routes) = routes else { return (self.owners.place(hash, owners), Source::Owner) };
         match routes.next(self.owners.partition(hash), &[]) {
-            Hop::Here(source) => (self.owners.place(hash, owners), source),
-            Hop::Node(node, _, source) => (owners + usize::from(node), source),
-            Hop::Nobody => (owners + routes.table.nodes().len(), Source::Stale),
+            Route::Here(source) => (self.owners.place(hash, owners), source),
+            Route::Node(node, _, source) => (owners + usize::from(node), source),
+            Route::Nobody => (owners + routes.table.nodes().len(), Source::Stale),
         }
     }
 
@@ -313,7 +313,7 @@ impl Router {
     }
 }
 
-impl Cluster {
+impl ClusterRouting {
     /// How long the next node may take for a request that began at this uptime; `None` when it has waited long enough.
     fn time_left(&self, began: Duration) -> Option<Duration> {
         let spent = self.clock.now().uptime.saturating_sub(began);

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use super::{Cluster, Router, Unavailable, answered};
+use super::{ClusterRouting, Router, Unavailable, answered};
 use crate::link::Class;
-use crate::partition::{Hop, Message};
+use crate::partition::{Message, Route};
 use crate::swarm::{Counts, Family, InfoHash};
-use crate::wire::frame::{Reply, Request};
+use crate::wire::peer::{Reply, Request};
 
 /// A swarm that is asked for: its position in the scrape, the keyed hash of its info hash, and that.
 type Wanted = (usize, u64, InfoHash);
@@ -37,7 +37,7 @@ impl Router {
     /// Asks the other nodes for what they hold. Returns what is to be asked for here.
     async fn scrape_others(
         &self,
-        cluster: &Cluster,
+        cluster: &ClusterRouting,
         family: Family,
         mut wanted: Vec<Wanted>,
         counts: &mut [Counts],
@@ -50,8 +50,8 @@ impl Router {
                 let routes = cluster.routes.load();
                 for swarm in wanted.drain(..) {
                     match routes.next(self.owners.partition(swarm.1), &tried) {
-                        Hop::Node(node, ..) => by_node.entry(node).or_default().push(swarm),
-                        Hop::Here(_) | Hop::Nobody => here.push(swarm),
+                        Route::Node(node, ..) => by_node.entry(node).or_default().push(swarm),
+                        Route::Here(_) | Route::Nobody => here.push(swarm),
                     }
                 }
                 for (node, swarms) in by_node {

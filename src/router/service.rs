@@ -6,15 +6,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use ractor::ActorRef;
 
 use super::lateness::Lateness;
-use super::{Cluster, Router};
+use super::{ClusterRouting, Router};
 use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
-use crate::partition::pull::Chunk;
-use crate::partition::{KeeperMessage, Message, Parts, Routed, RoutedAnnounce, incoming, traced};
+use crate::partition::anti_entropy::pull::Chunk;
+use crate::partition::{ManagerMessage, Message, PartialReplies, Routed, RoutedAnnounce, peer_requests, traced};
 use crate::swarm::{Family, InfoHash};
 use crate::telemetry::trace::{OpenTrace, names::span};
-use crate::wire::frame::{Refusal, Reply, Request};
-use crate::wire::routed;
+use crate::wire::peer::announces as routed;
+use crate::wire::peer::{Refusal, Reply, Request};
 
 /// Info hashes of one scrape of another node, at the most.
 const MAX_SCRAPE: usize = 10_000;
@@ -22,23 +22,23 @@ const MAX_SCRAPE: usize = 10_000;
 /// Answers other nodes from the owners of this one.
 pub struct ClusterService {
     router: Router,
-    keeper: OnceLock<ActorRef<KeeperMessage>>,
+    manager: OnceLock<ActorRef<ManagerMessage>>,
     lateness: Lateness,
 }
 
 impl ClusterService {
     /// Answers from what this router finds here.
     pub fn new(router: Router) -> Self {
-        Self { router, keeper: OnceLock::new(), lateness: Lateness::default() }
+        Self { router, manager: OnceLock::new(), lateness: Lateness::default() }
     }
 
-    /// Tells the keeper what concerns it, from now on.
-    pub fn follow(&self, keeper: ActorRef<KeeperMessage>) {
+    /// Tells the manager what concerns it, from now on.
+    pub fn follow(&self, manager: ActorRef<ManagerMessage>) {
         // Once, by the node that makes both.
-        let _ = self.keeper.set(keeper);
+        let _ = self.manager.set(manager);
     }
 
-    fn announces(&self, cluster: &Cluster, from: &NodeId, packed: &[u8], reply: ReplyTo) {
+    fn announces(&self, cluster: &ClusterRouting, from: &NodeId, packed: &[u8], reply: ReplyTo) {
         let Ok((sent, announces)) = routed::announces(packed) else { return refuse(&reply, Refusal::Malformed) };
         let now = cluster.clock.now().uptime;
         let serve =
@@ -71,7 +71,7 @@ impl ClusterService {
         if count == 0 {
             return refuse(&reply, Refusal::NotHeld);
         }
-        let parts = Parts::new(reply, count);
+        let parts = PartialReplies::new(reply, count);
         for (owner, announces) in owners.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
             let (parts, until) = (parts.clone(), now + cluster.deadline);
             let message = Message::Routed(Routed { announces, parts: parts.clone(), until });
@@ -103,7 +103,7 @@ impl ClusterService {
 
     /// Whether a partition may be copied by another node: it is held here, and if that node is to hold it, this one already
     /// tells it of all changes. Else changes could be lost between the copy and the first of them.
-    fn may_copy(&self, cluster: &Cluster, partition: u16, from: &NodeId) -> bool {
+    fn may_copy(&self, cluster: &ClusterRouting, partition: u16, from: &NodeId) -> bool {
         let routes = cluster.routes.load();
         let table = &routes.table;
         let own = &table.nodes()[usize::from(table.me())].region;
@@ -121,8 +121,8 @@ impl Service for ClusterService {
             Request::Announces(packed) => self.announces(cluster, from, &packed, reply),
             Request::Scrape { v6, info_hashes } => self.scrape(v6, &info_hashes, reply),
             Request::Compare => {
-                if let Some(keeper) = self.keeper.get() {
-                    let _ = keeper.cast(KeeperMessage::Compare(from.clone()));
+                if let Some(manager) = self.manager.get() {
+                    let _ = manager.cast(ManagerMessage::Compare(from.clone()));
                 }
                 reply.send(&Reply::Done, true);
             }
@@ -130,17 +130,24 @@ impl Service for ClusterService {
                 let caller = reply.traces().first().copied();
                 let mut trace = caller.and_then(|(_, caller)| cluster.traces.serve(span::CALL_DELTAS, caller));
                 let steps = trace.as_mut().map(|trace| trace.lend());
-                incoming::merge_deltas(&owners, forward, waited, &pieces, steps.as_deref(), move |done| match done {
-                    Ok(()) => {
-                        // Before the other node can have the reply.
-                        trace.into_iter().for_each(|trace| trace.finish());
-                        reply.send(&Reply::Done, true);
-                    }
-                    Err(refusal) => {
-                        trace.iter_mut().for_each(|trace| trace.fail("not_merged"));
-                        refuse(&reply, refusal);
-                    }
-                });
+                peer_requests::merge_deltas(
+                    &owners,
+                    forward,
+                    waited,
+                    &pieces,
+                    steps.as_deref(),
+                    move |done| match done {
+                        Ok(()) => {
+                            // Before the other node can have the reply.
+                            trace.into_iter().for_each(|trace| trace.finish());
+                            reply.send(&Reply::Done, true);
+                        }
+                        Err(refusal) => {
+                            trace.iter_mut().for_each(|trace| trace.fail("not_merged"));
+                            refuse(&reply, refusal);
+                        }
+                    },
+                );
             }
             Request::Digest { partition, .. } | Request::Fetch { partition, .. }
                 if !self.may_copy(cluster, partition, from) =>
@@ -149,7 +156,7 @@ impl Service for ClusterService {
             }
             Request::Digest { partition, from, to } => {
                 tokio::spawn(async move {
-                    match incoming::digest(&owners, partition, from, to).await {
+                    match peer_requests::digest(&owners, partition, from, to).await {
                         Some(digest) => reply.send(&Reply::Digest(digest), true),
                         None => refuse(&reply, Refusal::Overloaded),
                     }
@@ -157,7 +164,7 @@ impl Service for ClusterService {
             }
             Request::Fetch { partition, buckets, cursor } => {
                 tokio::spawn(async move {
-                    match incoming::chunk(&owners, partition, buckets, cursor.into_vec()).await {
+                    match peer_requests::chunk(&owners, partition, buckets, cursor.into_vec()).await {
                         Ok(Chunk { pieces, next }) => {
                             reply.send(&Reply::Chunk { pieces: pieces.into(), next: next.into() }, true);
                         }

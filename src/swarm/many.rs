@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::Counts;
 use super::hash::KeyedHash;
 use super::index::Index;
-use super::peers::{Wish, push};
+use super::peers::{PeerSelection, push};
 use super::record::{AddressFamily, Record, Second};
 use super::stamp::Role;
 
@@ -132,8 +132,8 @@ impl<F: AddressFamily> Many<F> {
 
     /// See [`super::peers::Peers::select`]. A leecher's list is half uploaders where there are as many; what one class
     /// lacks the other fills.
-    pub fn select(&self, wish: &Wish<F>, out: &mut Vec<u8>) {
-        let &Wish { asker, role, want, now, ttl, random } = wish;
+    pub fn select(&self, wish: &PeerSelection<F>, out: &mut Vec<u8>) {
+        let &PeerSelection { asker, role, want, now, ttl, random } = wish;
         let (leechers, uploaders) = self.living();
         let alive = |record: &Record<F>| record.key != asker && !record.expired(now, ttl);
         let mut left = want;

@@ -18,7 +18,7 @@ const SEVERAL: usize = 32;
 
 /// What peers somebody is to be given.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<F: AddressFamily> {
+pub struct PeerSelection<F: AddressFamily> {
     /// Who is not given to itself.
     pub asker: F::Key,
     /// What the asker is to the swarm.
@@ -202,11 +202,11 @@ impl<F: AddressFamily> Peers<F> {
 
     /// Appends up to `wish.want` living peers other than the asker to `out` in compact form. An asker that only uploads is
     /// given leechers alone.
-    pub fn select(&self, wish: &Wish<F>, out: &mut Vec<u8>) {
+    pub fn select(&self, wish: &PeerSelection<F>, out: &mut Vec<u8>) {
         if let Self::Many(many) = self {
             return many.select(wish, out);
         }
-        let &Wish { asker, role, want, now, ttl, random } = wish;
+        let &PeerSelection { asker, role, want, now, ttl, random } = wish;
         let of_use =
             |record: &&Record<F>| record.key != asker && !record.expired(now, ttl) && useful(role, record.role());
         let others = self.records().iter().filter(of_use);

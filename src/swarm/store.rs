@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::hash::KeyedHash;
 use super::index::{Index, MAX_POSITIONS};
-use super::peers::{Peers, Wish};
+use super::peers::{PeerSelection, Peers};
 use super::record::{AddressFamily, Record, Second};
 use super::slab::Slab;
 use super::stamp::{HlcTime, Role, Stamp};
@@ -201,7 +201,7 @@ impl<F: AddressFamily> Store<F> {
             && outcome.role != Role::Stopped
         {
             let &Outcome { key: asker, role, .. } = outcome;
-            self.swarms[at].peers.select(&Wish { asker, role, want, now, ttl: self.ttl, random }, out);
+            self.swarms[at].peers.select(&PeerSelection { asker, role, want, now, ttl: self.ttl, random }, out);
         }
     }
 

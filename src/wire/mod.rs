@@ -2,7 +2,6 @@
 
 pub mod answered_by;
 pub mod bencode;
-pub mod frame;
+pub mod peer;
 pub mod query;
-pub mod routed;
 pub mod udp;

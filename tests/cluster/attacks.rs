@@ -11,10 +11,10 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 use rustls::{ClientConnection, StreamOwned};
 use tidings::clock::SystemClock;
-use tidings::cluster::{KeyDir, NodeId, keys};
+use tidings::cluster::{KeyDir, NodeId, key_dir};
 use tidings::link::VERSIONS;
 use tidings::swarm::InfoHash;
-use tidings::wire::frame::{self, Hello, Opening, Request};
+use tidings::wire::peer::{self, Hello, Opening, Request};
 
 use super::cluster::{Cluster, SIX};
 use super::load::Load;
@@ -122,7 +122,7 @@ impl Insider {
     fn open(cluster: &Cluster, to: &str) -> Self {
         let dir = cluster.dir.path().join("keys/eu-9");
         let files = KeyDir::load(&dir, &NodeId::from("eu-9"), &SystemClock::start()).unwrap();
-        let name = keys::server_name(&NodeId::from(to)).unwrap();
+        let name = key_dir::server_name(&NodeId::from(to)).unwrap();
         let socket = TcpStream::connect(cluster.link(to)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -143,7 +143,7 @@ impl Insider {
             target_incarnation: incarnation(&status, to),
         };
         let mut bytes = Vec::new();
-        frame::write_hello(&mut bytes, &opening, 4096).unwrap();
+        peer::write_hello(&mut bytes, &opening, 4096).unwrap();
         stream.write_all(&bytes).unwrap();
         let mut answer = [0; 5];
         stream.read_exact(&mut answer).unwrap();
@@ -246,7 +246,7 @@ fn a_peer_that_does_not_read_is_cut_off() {
     let info_hashes: Vec<u8> = (0..2000u32).flat_map(|number| InfoHash([number as u8; 20]).0).collect();
     let request = Request::Scrape { v6: false, info_hashes: info_hashes.into() };
     let mut bytes = Vec::new();
-    frame::write_request(&mut bytes, 1, incarnation, &request, &[], 1 << 20).unwrap();
+    peer::write_request(&mut bytes, 1, incarnation, &request, &[], 1 << 20).unwrap();
     let before = refused(&cluster, "slow");
     let end = Instant::now() + Duration::from_secs(choose(8, 20));
     let mut asked = 0;

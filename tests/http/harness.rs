@@ -12,7 +12,7 @@ use tidings::config::Settings;
 use tidings::frontend::access_list::AccessList;
 use tidings::frontend::http::{HttpContext, HttpMetrics, HttpOptions, serve};
 use tidings::net::{bind, outbox::Outbox};
-use tidings::partition::{Answers, Common, Owners, Place, Supervisor, SupervisorArguments};
+use tidings::partition::{Answers, Common, OwnerThread, Owners, Supervisor, SupervisorArguments};
 use tidings::router::Router;
 use tidings::swarm::{KeyedHash, Quota};
 use tidings::telemetry::trace::Traces;
@@ -59,7 +59,7 @@ async fn start_owner(owners: Arc<Owners>) {
         traces: Traces::off(),
         answers: Arc::new(Answers::new(Arc::new(SystemClock::start()))),
     };
-    let place = Place { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
+    let place = OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
     let arguments = SupervisorArguments {
         common: Arc::new(common),
         owners,

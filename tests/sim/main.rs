@@ -13,7 +13,7 @@
 //!
 //! **What a seed decides.** A run is the same each time: one thread, virtual time, all randomness from the seed. chitchat
 //! draws its own from the system, so most seeds run the gossip of `world/gossip.rs` in its place (the library's view of
-//! what was heard and all above it are real), and a few run chitchat, whose traces are not the same. Links, keeper, owners
+//! what was heard and all above it are real), and a few run chitchat, whose traces are not the same. Links, manager, owners
 //! and router are always the real ones, over turmoil's TCP.
 //!
 //! **What is left out.** Threads, files, TLS and the frontends have tests of their own. turmoil's TCP does not send again

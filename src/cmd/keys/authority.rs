@@ -10,7 +10,7 @@ use rcgen::{
 use super::KeysError;
 use super::files::{read, write_new};
 use crate::cluster::NodeId;
-use crate::cluster::keys::{CA, node_name};
+use crate::cluster::key_dir::{CA, node_name};
 
 /// The authority's private key.
 pub(super) const CA_KEY: &str = "ca.key";

@@ -9,7 +9,7 @@ use super::authority::{Authority, CA_KEY};
 use super::{KeysError, is_bad_id};
 use crate::clock::SystemClock;
 use crate::cluster::NodeId;
-use crate::cluster::keys::{CA, CERT, GOSSIP_KEYS, KEY, KeyDir, SECRET};
+use crate::cluster::key_dir::{CA, CERT, GOSSIP_KEYS, KEY, KeyDir, SECRET};
 
 /// The files that all nodes share.
 pub(super) struct Shared {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::KeysError;
 use super::files::{node_dirs, replace, shared};
-use crate::cluster::keyring::MAX_KEYS;
-use crate::cluster::keys::{GOSSIP_KEYS, SECRET};
+use crate::cluster::gossip::keyring::MAX_KEYS;
+use crate::cluster::key_dir::{GOSSIP_KEYS, SECRET};
 
 /// What is rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

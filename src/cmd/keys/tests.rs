@@ -9,8 +9,8 @@ use rustls::pki_types::pem::PemObject;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::cluster::keyring::KeyRing;
-use crate::cluster::keys::{self, KeyDir, server_name, verify_node};
+use crate::cluster::gossip::keyring::KeyRing;
+use crate::cluster::key_dir::{self, KeyDir, server_name, verify_node};
 use crate::config::Settings;
 use crate::node::Secret;
 
@@ -121,26 +121,26 @@ fn a_directory_that_is_not_right_is_told() {
     let (a, b) = (Path::new(&dir).join("a"), Path::new(&dir).join("b"));
     assert!(matches!(load(&a, "b"), Err(KeyDirError::OtherNode { .. })));
     assert!(matches!(load(&a, "no host"), Err(KeyDirError::Id { .. })));
-    for name in [keys::KEY, keys::GOSSIP_KEYS, keys::SECRET] {
+    for name in [key_dir::KEY, key_dir::GOSSIP_KEYS, key_dir::SECRET] {
         fs::set_permissions(a.join(name), fs::Permissions::from_mode(0o644)).unwrap();
         let error = load(&a, "a").unwrap_err();
         assert!(matches!(&error, KeyDirError::Exposed { path } if path.ends_with(name)), "{error}");
         fs::set_permissions(a.join(name), fs::Permissions::from_mode(0o640)).unwrap();
     }
     load(&a, "a").unwrap();
-    for name in [keys::CA, keys::CERT, keys::KEY, keys::GOSSIP_KEYS] {
+    for name in [key_dir::CA, key_dir::CERT, key_dir::KEY, key_dir::GOSSIP_KEYS] {
         let kept = fs::read(a.join(name)).unwrap();
         fs::write(a.join(name), "junk").unwrap();
         assert!(load(&a, "a").unwrap_err().to_string().contains(name), "{name}");
         fs::write(a.join(name), kept).unwrap();
     }
     // Files of different nodes and of different clusters.
-    fs::copy(b.join(keys::KEY), a.join(keys::KEY)).unwrap();
+    fs::copy(b.join(key_dir::KEY), a.join(key_dir::KEY)).unwrap();
     assert!(matches!(load(&a, "a"), Err(KeyDirError::Tls { .. })));
     let (_temporary, foreign) = fresh(&["a"]);
-    fs::copy(Path::new(&foreign).join("a/ca.pem"), b.join(keys::CA)).unwrap();
+    fs::copy(Path::new(&foreign).join("a/ca.pem"), b.join(key_dir::CA)).unwrap();
     assert!(matches!(load(&b, "b"), Err(KeyDirError::Tls { .. })));
-    for name in [keys::CA, keys::CERT, keys::KEY, keys::GOSSIP_KEYS, keys::SECRET] {
+    for name in [key_dir::CA, key_dir::CERT, key_dir::KEY, key_dir::GOSSIP_KEYS, key_dir::SECRET] {
         fs::remove_file(a.join(name)).unwrap();
         assert!(matches!(load(&a, "a"), Err(KeyDirError::Read { .. })), "{name}");
         fs::copy(b.join(name), a.join(name)).unwrap();

@@ -10,7 +10,7 @@ use rand_distr::{Distribution, Zipf};
 
 use super::answer::Answer;
 use super::args::Spec;
-use crate::client::Words;
+use crate::client::AnnounceParams;
 use crate::swarm::{Event, InfoHash};
 
 /// The lowest port that a peer announces.
@@ -152,7 +152,7 @@ impl Population {
     }
 
     /// What an announcing job says; none for a scrape.
-    pub fn words(&self, job: &Job, num_want: i32) -> Option<Words> {
+    pub fn words(&self, job: &Job, num_want: i32) -> Option<AnnounceParams> {
         const LACKS: i64 = 700_000_000;
         let (key, swarm, event, left, num_want, port) = match *job {
             Job::Announce { peer, event, next } => {
@@ -169,7 +169,7 @@ impl Population {
         for (i, c) in (0..).zip(&mut peer_id[8..]) {
             *c = b'a' + (key.wrapping_shr(i * 3) & 7) as u8;
         }
-        Some(Words { info_hash: self.info_hash(swarm), peer_id, key, event, left, num_want, port })
+        Some(AnnounceParams { info_hash: self.info_hash(swarm), peer_id, key, event, left, num_want, port })
     }
 
     /// The swarm of a peer.

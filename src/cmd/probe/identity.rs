@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::client::Words;
+use crate::client::AnnounceParams;
 use crate::swarm::{Event, InfoHash};
 
 /// Ports of the dynamic range (RFC 6335), where no service has its place. Nobody is told of them but other probes.
@@ -15,13 +15,13 @@ const NUM_WANT: i32 = 50;
 #[derive(Clone, Copy, Debug)]
 pub struct Identities {
     /// The first in a swarm of this target's own.
-    pub seeder: Words,
+    pub seeder: AnnounceParams,
     /// The second in that swarm.
-    pub leecher: Words,
+    pub leecher: AnnounceParams,
     /// The only seeder of another swarm, in which all other targets are asked for it.
-    pub source: Words,
+    pub source: AnnounceParams,
     /// Asks for the sources of other targets; the info hash is that of the source.
-    pub looker: Words,
+    pub looker: AnnounceParams,
 }
 
 /// The identities for each of `targets` targets. No two have the same port.
@@ -38,7 +38,7 @@ pub fn identities(targets: usize, random: &mut StdRng) -> Vec<Identities> {
         let mut peer_id = *b"-TI0000-            ";
         peer_id[8..].copy_from_slice(hex::encode(random.random::<[u8; 6]>()).as_bytes());
         let (event, num_want) = (Event::Started, NUM_WANT);
-        Words { info_hash, peer_id, key: random.random(), event, left, num_want, port }
+        AnnounceParams { info_hash, peer_id, key: random.random(), event, left, num_want, port }
     };
     let mut all = Vec::with_capacity(targets);
     for _ in 0..targets {

@@ -12,7 +12,7 @@ use super::expect::Expected;
 use super::identity::Identities;
 use super::reason::Reason;
 use super::round::Probe;
-use crate::client::{TrackerUrl, Words};
+use crate::client::{AnnounceParams, TrackerUrl};
 use crate::clock::Clock;
 use crate::swarm::{Event, Family};
 
@@ -116,7 +116,7 @@ async fn visit(spec: &Spec, clock: &dyn Clock, members: &[Member<'_>], at: usize
                 Source::Announced(since, ip) => (since, ip),
             };
             let (info_hash, port) = (source.identities.source.info_hash, source.identities.source.port);
-            let words = Words { info_hash, event, ..me.identities.looker };
+            let words = AnnounceParams { info_hash, event, ..me.identities.looker };
             let expected = Expected { me: words.port, must: Some((port, ip)), ..expected.clone() };
             let told = session.announce(&words).await.and_then(|reply| expected.judge(&reply));
             let (took, within) = (clock.now().uptime.saturating_sub(since), spec.limits.replication);

@@ -14,7 +14,7 @@ use super::identity::{Identities, Trace, identities};
 use super::reason::Reason;
 use super::replication::{self, Pair};
 use super::session::{Reply, Session};
-use crate::client::{TrackerUrl, Words};
+use crate::client::{AnnounceParams, TrackerUrl};
 use crate::clock::Clock;
 use crate::swarm::{Counts, Family};
 use crate::wire::udp::TransactionId;
@@ -108,7 +108,7 @@ impl<'a> Round<'a> {
             self.probes.iter().flat_map(|probe| words(&probe.identities)).map(|words| words.port).collect();
         let most = self.probes.len() as u32;
         let (clock, allow_stale) = (self.clock, self.spec.allow_stale);
-        let judge = |words: &Words, reply: &Reply| {
+        let judge = |words: &AnnounceParams, reply: &Reply| {
             let (seeders, leechers) = (0..=1, 0..=most);
             let may = ports.clone();
             Expected { me: words.port, must: None, may, seeders, leechers, allow_stale }.judge(reply).map(|_| ())
@@ -190,7 +190,7 @@ impl Report {
         clock: &dyn Clock,
         name: &'static str,
         session: &mut Session<'_>,
-        words: &Words,
+        words: &AnnounceParams,
         expected: &Expected,
     ) -> Option<()> {
         let announce = async {

@@ -10,7 +10,7 @@ use super::args::{Limits, Spec};
 use super::identity::Trace;
 use super::reason::Reason;
 use crate::client::{
-    HttpClient, HttpReply, Resend, Scheme, Tls, TrackerUrl, UdpClient, Words, announce_target, read_announce,
+    AnnounceParams, HttpClient, HttpReply, Resend, Scheme, Tls, TrackerUrl, UdpClient, announce_target, read_announce,
     read_scrape, scrape_target, url_data,
 };
 use crate::clock::Clock;
@@ -51,7 +51,7 @@ pub struct Session<'a> {
     /// The nodes that have answered, as far as they told.
     pub nodes: Vec<AnsweredBy>,
     /// What may have been announced, and not stopped since.
-    live: Vec<Words>,
+    live: Vec<AnnounceParams>,
 }
 
 enum Transport {
@@ -138,8 +138,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// See [`Reason`].
-    pub async fn announce(&mut self, words: &Words) -> Result<Reply, Reason> {
-        let is_it = |other: &Words| (other.info_hash, other.port) == (words.info_hash, words.port);
+    pub async fn announce(&mut self, words: &AnnounceParams) -> Result<Reply, Reason> {
+        let is_it = |other: &AnnounceParams| (other.info_hash, other.port) == (words.info_hash, words.port);
         if words.event != Event::Stopped && !self.live.iter().any(is_it) {
             self.live.push(*words);
         }
@@ -236,11 +236,11 @@ impl<'a> Session<'a> {
     /// See [`Reason`].
     pub async fn stop_all(
         &mut self,
-        mut judge: impl FnMut(&Words, &Reply) -> Result<(), Reason>,
+        mut judge: impl FnMut(&AnnounceParams, &Reply) -> Result<(), Reason>,
     ) -> Result<(), Reason> {
         let mut all = Ok(());
         for words in std::mem::take(&mut self.live) {
-            let stopped = Words { event: Event::Stopped, num_want: 0, ..words };
+            let stopped = AnnounceParams { event: Event::Stopped, num_want: 0, ..words };
             let done = self.announce(&stopped).await.and_then(|reply| judge(&stopped, &reply));
             if matches!(done, Err(Reason::NoAnswer(_))) {
                 self.lose_patience();

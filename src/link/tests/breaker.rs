@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::raw::Raw;
 use super::*;
-use crate::wire::frame::{self, Frame};
+use crate::wire::peer::{self, Frame};
 
 /// A node with a link to a peer that does nothing by itself, and the connection for requests as the peer sees it.
 async fn stopped() -> (Node, Arc<Link>, Raw, Raw) {
@@ -46,7 +46,7 @@ async fn first_request(raw: &mut Raw) -> u64 {
 
 async fn answer(raw: &mut Raw, id: u64) {
     let mut bytes = Vec::new();
-    frame::write_reply(&mut bytes, id, true, &Reply::Done, 4096).unwrap();
+    peer::write_reply(&mut bytes, id, true, &Reply::Done, 4096).unwrap();
     raw.send(&bytes).await;
 }
 
@@ -57,7 +57,7 @@ async fn answer_pings(raw: &mut Raw) {
         match tokio::time::timeout(SECOND / 20, ping).await {
             Ok(Some(id)) => {
                 let mut bytes = Vec::new();
-                frame::write_pong(&mut bytes, id);
+                peer::write_pong(&mut bytes, id);
                 raw.send(&bytes).await;
             }
             Ok(None) => {}
@@ -107,8 +107,8 @@ async fn a_pong_to_an_earlier_ping_leaves_the_breaker_open() {
     link.send(Class::Request, &announces(b"x"), SECOND / 100, Box::new(Told::default()));
     until("it is open", || !link.is_routable()).await;
     let mut old = Vec::new();
-    frame::write_pong(&mut old, 0);
-    frame::write_pong(&mut old, u64::MAX);
+    peer::write_pong(&mut old, 0);
+    peer::write_pong(&mut old, u64::MAX);
     request.send(&old).await;
     tokio::time::sleep(SECOND / 10).await;
     assert!(!link.is_routable());

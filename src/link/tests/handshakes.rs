@@ -1,7 +1,7 @@
 //! Nodes that do not fit together, and those that do.
 
 use super::*;
-use crate::wire::frame::Hello;
+use crate::wire::peer::Hello;
 
 /// What a node says of the link to another one that it does not get.
 async fn refusal(ours: Hello, theirs: Hello, to: &str) -> String {

@@ -134,8 +134,7 @@ async fn a_new_connection_takes_the_place_of_the_old_one() {
     let earlier = Hello { incarnation: 0, ..hello("a") };
     let mut raw = Raw::connect(node.links.local_addr()).await;
     raw.send(&opening(&earlier, "b")).await;
-    raw.frame(|frame| assert_eq!(frame, crate::wire::frame::Frame::Refuse("a later start of \"a\" is connected")))
-        .await;
+    raw.frame(|frame| assert_eq!(frame, crate::wire::peer::Frame::Refuse("a later start of \"a\" is connected"))).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use serde_bytes::ByteBuf;
 use super::net::SystemNet;
 use super::*;
 use crate::clock::SystemClock;
-use crate::wire::frame::Hello;
+use crate::wire::peer::Hello;
 
 const SECOND: Duration = Duration::from_secs(1);
 

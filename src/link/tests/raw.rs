@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::wire::frame::{self, Frame, Opening, Parsed, Welcome};
+use crate::wire::peer::{self, Frame, Opening, Parsed, Welcome};
 
 /// One connection, byte by byte.
 pub struct Raw {
@@ -30,7 +30,7 @@ impl Raw {
         let mut raw = Self { stream: listener.accept().await.unwrap().0, bytes: Vec::new() };
         raw.frame(|frame| assert!(matches!(frame, Frame::Hello(_)), "{frame:?}")).await;
         let mut welcome = Vec::new();
-        frame::write_welcome(&mut welcome, &Welcome { hello: hello(node), version: 1 }, 4096).unwrap();
+        peer::write_welcome(&mut welcome, &Welcome { hello: hello(node), version: 1 }, 4096).unwrap();
         raw.send(&welcome).await;
         raw
     }
@@ -42,7 +42,7 @@ impl Raw {
     /// The next frame.
     pub async fn frame<T>(&mut self, take: impl FnOnce(Frame<'_>) -> T) -> T {
         loop {
-            if let Parsed::Frame(frame, used) = frame::parse(&self.bytes, 1 << 20).unwrap() {
+            if let Parsed::Frame(frame, used) = peer::parse(&self.bytes, 1 << 20).unwrap() {
                 let taken = take(frame);
                 self.bytes.drain(..used);
                 return taken;
@@ -55,7 +55,7 @@ impl Raw {
     /// The next reply.
     pub async fn reply(&mut self) -> (u64, Reply) {
         self.frame(|frame| match frame {
-            Frame::Reply { id, body, .. } => (id, frame::decode(body).unwrap()),
+            Frame::Reply { id, body, .. } => (id, peer::decode(body).unwrap()),
             frame => panic!("{frame:?}"),
         })
         .await
@@ -72,12 +72,12 @@ impl Raw {
 pub fn opening(hello: &Hello, to: &str) -> Vec<u8> {
     let opening = Opening { hello: hello.clone(), bulk: false, target: to.into(), target_incarnation: 1 };
     let mut bytes = Vec::new();
-    frame::write_hello(&mut bytes, &opening, 4096).unwrap();
+    peer::write_hello(&mut bytes, &opening, 4096).unwrap();
     bytes
 }
 
 pub fn request(id: u64, incarnation: u64, request: &Request) -> Vec<u8> {
     let mut bytes = Vec::new();
-    frame::write_request(&mut bytes, id, incarnation, request, &[], 1 << 20).unwrap();
+    peer::write_request(&mut bytes, id, incarnation, request, &[], 1 << 20).unwrap();
     bytes
 }

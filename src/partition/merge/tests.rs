@@ -3,9 +3,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::partition::digest::Window;
-use crate::partition::pieces::Pieces;
-use crate::partition::pull::chunk;
+use crate::partition::anti_entropy::digest::Window;
+use crate::partition::anti_entropy::pull::chunk;
+use crate::partition::record_codec::RecordBatch;
 use crate::partition::testing::*;
 use crate::swarm::Event;
 
@@ -176,7 +176,7 @@ fn a_stamp_from_the_far_future_is_brought_to_our_time_and_counted() {
 
 #[test]
 fn pieces_that_are_not_whole_are_not_merged_at_all() {
-    let (mut node, mut pieces) = (Node::new(1, 900, WALL), Pieces::default());
+    let (mut node, mut pieces) = (Node::new(1, 900, WALL), RecordBatch::default());
     let record = Record::<V4> {
         stamp: Stamp::new(HlcTime::from_millis(WALL), Role::Leecher, false),
         seen: node.second(),

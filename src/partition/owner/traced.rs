@@ -1,67 +1,47 @@
-//! Announces that are traced, and those that have proved to be slow.
+//! What traces tell of announces, and how announces on their way carry theirs.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
-use super::{Done, State, UdpAnnounce};
-use crate::clock::Now;
-use crate::partition::replication::Cause;
-use crate::partition::traced::{Late, client, said};
-use crate::swarm::{Announce, Counts};
-use crate::telemetry::trace::{FlightRecord, Steps, Transport, Why, names::span};
+use crate::net::Endpoint;
+use crate::swarm::Announce;
+use crate::telemetry::trace::{AnnounceSummary, FlightRecord, Traces, Transport, Why};
 
-/// Shorter waits than this are left as a gap, which shows as much: most announces have one.
-const LONG: Duration = Duration::from_millis(1);
-
-impl State {
-    /// [`State::announce`], with a span if there are `steps`.
-    #[expect(clippy::too_many_arguments, reason = "one announce and all that it depends on")]
-    pub(super) fn announce_traced(
-        &mut self,
-        mut steps: Option<&mut Steps>,
-        hash: u64,
-        announce: &Announce,
-        now: Now,
-        random: u64,
-        out: &mut Vec<u8>,
-        head: impl FnOnce(Counts, &mut Vec<u8>),
-    ) -> Done {
-        if let Some(steps) = &mut steps {
-            steps.step_if(span::QUEUE, LONG);
-        }
-        let done = self.announce(hash, announce, now, random, out, head);
-        if let Some(steps) = steps {
-            let context = steps.step(span::PARTITION);
-            if done.changed {
-                self.partitions.changes.causes.push(Cause { hash, context, forwarded: false });
-            }
-        }
-        done
+/// What a trace tells of an announce whose swarm is in this partition.
+pub fn said(announce: &Announce, partition: u16) -> AnnounceSummary<'_> {
+    AnnounceSummary {
+        info_hash: &announce.info_hash.0,
+        event: announce.event.label(),
+        num_want: announce.num_want,
+        partition,
     }
+}
 
-    /// Traces those of a batch that were slow, as far as may be told.
-    pub(super) fn tell_slow(&self, announces: &[UdpAnnounce], record: FlightRecord, began: Now, now: Duration) {
-        let traces = &self.common.traces;
-        if !traces.is_slow(record.received, now) {
-            return;
+/// The address that a UDP announce came from.
+pub fn client(of: &Endpoint) -> Option<IpAddr> {
+    of.remote().map(|remote| remote.ip())
+}
+
+/// One announce by UDP of those whose replies wait for a replica, to speak for them all if they are slow.
+pub struct Late {
+    /// Traces of the node.
+    pub traces: Traces,
+    /// The times of its batch.
+    pub record: FlightRecord,
+    /// What it says.
+    pub announce: Announce,
+    /// The partition of its swarm.
+    pub partition: u16,
+    /// Where it came from.
+    pub to: Endpoint,
+}
+
+impl Late {
+    /// The replies go.
+    pub fn told(&self) {
+        let now = self.traces.now();
+        if self.traces.is_slow(self.record.received, now) && self.traces.may_tell(now) {
+            let said = said(&self.announce, self.partition);
+            self.traces.afterwards(self.record, Why::Slow, Transport::Udp, client(&self.to), Some(&said), None);
         }
-        let record = FlightRecord { began: began.uptime, ..record };
-        for request in announces.iter().filter(|request| !request.answered) {
-            if !traces.may_tell(now) {
-                return;
-            }
-            let said = said(&request.announce, self.partition(request.hash));
-            traces.afterwards(record, Why::Slow, Transport::Udp, client(&request.to), Some(&said), None);
-        }
-    }
-
-    /// What is kept of an announce whose reply waits for a replica.
-    pub(super) fn late(&self, request: &UdpAnnounce, record: FlightRecord) -> Option<Box<Late>> {
-        let traces = &self.common.traces;
-        let (announce, partition, to) = (request.announce, self.partition(request.hash), request.to);
-        traces.is_on().then(|| Box::new(Late { traces: traces.clone(), record, announce, partition, to }))
-    }
-
-    fn partition(&self, hash: u64) -> u16 {
-        hash as u16 & (self.common.partitions - 1)
     }
 }

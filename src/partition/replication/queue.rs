@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::faults;
 use crate::link::{Class, Completion, Link, LinkError};
-use crate::partition::parked::Parked;
-use crate::partition::pieces::Pieces;
+use crate::partition::owner::pending_acks::PendingReply;
+use crate::partition::record_codec::RecordBatch;
 use crate::telemetry::trace::{OpenTrace, Traces, names};
-use crate::wire::frame::{Refusal, Reply, Request};
+use crate::wire::peer::{Refusal, Reply, Request};
 
 /// Batches on their way at a time.
 const WINDOW: usize = 32;
@@ -52,7 +52,7 @@ struct Batch {
     records: usize,
     made: Duration,
     forward: bool,
-    parked: Option<Parked>,
+    parked: Option<PendingReply>,
     /// The trace of a batch some of whose records come from announces that are traced.
     trace: Option<Box<OpenTrace>>,
 }
@@ -96,7 +96,7 @@ impl DeltaQueue {
     }
 
     /// Adds a batch, and sends what can be sent. `parked` is let go once the other node has the batch, or cannot be had.
-    pub fn push(self: &Arc<Self>, pieces: Pieces, forward: bool, now: Duration, parked: Option<Parked>) {
+    pub fn push(self: &Arc<Self>, pieces: RecordBatch, forward: bool, now: Duration, parked: Option<PendingReply>) {
         let records = pieces.records;
         let mut trace = self.traces.batch(now, &pieces.causes);
         if let Some(trace) = &mut trace {
@@ -123,7 +123,7 @@ impl DeltaQueue {
             let queue = if parked.is_some() { &mut state.urgent } else { &mut state.waiting };
             queue.push_back(Batch { pieces, records, made: now, forward, parked, trace });
         }
-        released.into_iter().for_each(Parked::release);
+        released.into_iter().for_each(PendingReply::release);
         self.pump();
     }
 
@@ -162,14 +162,14 @@ impl DeltaQueue {
 
     /// Nobody waits for a node that cannot be reached.
     fn release_parked(&self) {
-        let mut released: Vec<Parked> = Vec::new();
+        let mut released: Vec<PendingReply> = Vec::new();
         {
             let mut state = self.state.lock();
             let State { urgent, waiting, .. } = &mut *state;
             released.extend(urgent.iter_mut().filter_map(|batch| batch.parked.take()));
             waiting.append(urgent);
         }
-        released.into_iter().for_each(Parked::release);
+        released.into_iter().for_each(PendingReply::release);
     }
 
     /// Hands everything over to the queue for a later start of the same node. That one pulls what it is to hold, but not all

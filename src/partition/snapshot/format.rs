@@ -13,7 +13,7 @@
 
 use std::io::{self, Read};
 
-use crate::partition::pieces::{self, Part, Pieces, Saved};
+use crate::partition::record_codec::{self, RecordBatch, Saved, SwarmRecords};
 use crate::swarm::{AddressFamily, Family, InfoHash, V4, V6};
 
 const MAGIC: [u8; 8] = *b"TIDSNAP\n";
@@ -78,8 +78,8 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
 }
 
 /// The payload of a data frame in the making, whose ages are as of `wall`.
-pub fn data_frame(wall: u64) -> Pieces {
-    Pieces::after([&[KIND_DATA][..], &wall.to_le_bytes()].concat())
+pub fn data_frame(wall: u64) -> RecordBatch {
+    RecordBatch::after([&[KIND_DATA][..], &wall.to_le_bytes()].concat())
 }
 
 /// Some records of a swarm.
@@ -93,8 +93,8 @@ pub struct Piece<F: AddressFamily> {
     pub records: Vec<Saved<F>>,
 }
 
-impl<F: AddressFamily> From<Part<'_>> for Piece<F> {
-    fn from(part: Part<'_>) -> Self {
+impl<F: AddressFamily> From<SwarmRecords<'_>> for Piece<F> {
+    fn from(part: SwarmRecords<'_>) -> Self {
         Self { info_hash: part.info_hash, completed: part.completed, records: part.records().collect() }
     }
 }
@@ -187,8 +187,8 @@ impl<R: Read> Frames<R> {
             [KIND_DATA] => {
                 let wall = u64::from_le_bytes(rest.take()?);
                 let mut pieces = Vec::new();
-                for part in pieces::parts(rest.0) {
-                    let part = part.map_err(|pieces::Malformed| Fault::Malformed)?;
+                for part in record_codec::parts(rest.0) {
+                    let part = part.map_err(|record_codec::Malformed| Fault::Malformed)?;
                     let piece = match part.family {
                         Family::V4 => AnyPiece::V4(part.into()),
                         Family::V6 => AnyPiece::V6(part.into()),

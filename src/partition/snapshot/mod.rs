@@ -22,8 +22,8 @@ use tokio::time::timeout;
 
 pub use dir::{DataDir, DataDirError};
 
-use super::Owners;
 use crate::clock::Clock;
+use crate::partition::Owners;
 use service::Service;
 
 /// How long the last snapshot of a node that stops may take.

@@ -6,7 +6,7 @@ use super::format::{AnyPiece, Fault, Frames, Piece};
 use crate::clock::Now;
 use crate::partition::Partitions;
 use crate::partition::merge::{Held, Taken, merge_copy};
-use crate::partition::pieces::Saved;
+use crate::partition::record_codec::Saved;
 use crate::swarm::AddressFamily;
 
 /// Records that one visit merges, at the most, as an owner may be serving.

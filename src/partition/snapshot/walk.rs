@@ -3,7 +3,7 @@
 use super::format::data_frame;
 use crate::clock::Now;
 use crate::partition::Partitions;
-use crate::partition::pieces::Pieces;
+use crate::partition::record_codec::RecordBatch;
 use crate::swarm::{AddressFamily, InfoHash, Second, Store};
 
 /// Records that one step copies, at the most: 64 KiB of IPv4 peers or 112 KiB of IPv6 peers. Requests wait for a step, half
@@ -37,7 +37,7 @@ struct Pass {
 #[derive(Debug)]
 pub struct Step {
     /// The records.
-    pub frame: Pieces,
+    pub frame: RecordBatch,
     /// Whether this was the last.
     pub done: bool,
 }
@@ -61,7 +61,13 @@ impl Walk {
 
 impl Pass {
     /// Returns true at the end.
-    fn step<F: AddressFamily>(&mut self, store: &Store<F>, now: Second, budget: usize, frame: &mut Pieces) -> bool {
+    fn step<F: AddressFamily>(
+        &mut self,
+        store: &Store<F>,
+        now: Second,
+        budget: usize,
+        frame: &mut RecordBatch,
+    ) -> bool {
         self.left = self.left.min(store.len());
         while let Some(at) = self.left.checked_sub(1)
             && let Some((info_hash, counts, records)) = store.swarm(at)

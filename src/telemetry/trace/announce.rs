@@ -24,7 +24,7 @@ pub enum Transport {
 
 /// What an announce says, as far as a trace tells of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
+pub struct AnnounceSummary<'a> {
     /// The swarm, of which only a prefix is told.
     pub info_hash: &'a [u8; 20],
     /// What happened.
@@ -130,7 +130,7 @@ impl OpenTrace {
     }
 
     /// Tells what was announced.
-    pub fn says(&mut self, said: &Said<'_>) {
+    pub fn says(&mut self, said: &AnnounceSummary<'_>) {
         describe(&mut self.root, said);
     }
 
@@ -189,7 +189,7 @@ impl OpenTrace {
     }
 }
 
-fn describe(root: &mut OpenSpan, said: &Said<'_>) {
+fn describe(root: &mut OpenSpan, said: &AnnounceSummary<'_>) {
     root.set(key::INFO_HASH, hex::encode(&said.info_hash[..4]));
     root.set(key::EVENT, said.event);
     root.set(key::NUM_WANT, i64::from(said.num_want));
@@ -205,7 +205,7 @@ impl Traces {
         why: Why,
         transport: Transport,
         client: Option<IpAddr>,
-        said: Option<&Said<'_>>,
+        said: Option<&AnnounceSummary<'_>>,
         node: Option<String>,
     ) {
         let Some(inner) = &self.0 else { return };

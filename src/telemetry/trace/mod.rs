@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use siphasher::sip::SipHasher13;
 
-pub use announce::{FlightRecord, OpenTrace, Said, Transport, Why};
+pub use announce::{AnnounceSummary, FlightRecord, OpenTrace, Transport, Why};
 pub use context::{Parent, TRACEPARENT, TraceContext};
 pub use export::TraceExport;
 pub use options::{TraceError, TraceOptions};

@@ -12,7 +12,8 @@ use crate::clock::Now;
 use crate::config::Settings;
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 77));
-const SAID: Said<'static> = Said { info_hash: &[0xab; 20], event: "started", num_want: 50, partition: 7 };
+const SAID: AnnounceSummary<'static> =
+    AnnounceSummary { info_hash: &[0xab; 20], event: "started", num_want: 50, partition: 7 };
 
 /// A clock that goes on by a millisecond with each look.
 struct Steady(Mutex<u64>);

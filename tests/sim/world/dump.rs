@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tidings::cluster::PartitionSet;
 use tidings::node::Cluster;
-use tidings::partition::digest::{DigestWalk, Window};
-use tidings::partition::{KeeperStatus, Owners, Partitions, SharedRoutes};
+use tidings::partition::anti_entropy::digest::{DigestWalk, Window};
+use tidings::partition::{ManagerStatus, Owners, Partitions, SharedRoutes};
 use tidings::swarm::{AddressFamily, Counts, InfoHash, PeerAddr, Record, Role, Second, Stamp, Store};
 
 use super::plan::TTL;
@@ -33,7 +33,7 @@ pub struct Dump {
     pub held: PartitionSet,
     pub placed: PartitionSet,
     pub copies: BTreeMap<u16, Copy>,
-    pub status: KeeperStatus,
+    pub status: ManagerStatus,
     pub in_flight: usize,
 }
 
@@ -65,7 +65,7 @@ pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster, par
         held: set(&|at| table.is_held_here(at)),
         placed: set(&|at| table.is_placed_here(at)),
         copies,
-        status: KeeperStatus::clone(&cluster.view().status.now.load()),
+        status: ManagerStatus::clone(&cluster.view().status.now.load()),
         in_flight: in_flight(owners),
     }
 }

@@ -12,9 +12,9 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tidings::cluster::advertised::Advertised;
-use tidings::cluster::stall::StallGuard;
-use tidings::cluster::view::{Heard, Start, View};
+use tidings::cluster::membership::advertised::Advertised;
+use tidings::cluster::membership::pause_guard::StallGuard;
+use tidings::cluster::membership::view::{Heard, Start, View};
 use tidings::cluster::{Me, Members, PartitionSet};
 use tidings::partition::Gossip;
 use tokio::sync::{Notify, watch};
@@ -31,17 +31,17 @@ const DEAD: Duration = Duration::from_millis(2_600);
 const PARTNERS: usize = 3;
 
 /// All that a node knows of the others.
-pub type Rumours = Vec<(Start, Said)>;
+pub type Rumours = Vec<(Start, AnnounceSummary)>;
 
 /// What a node says of itself.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct AnnounceSummary {
     heartbeat: u64,
     advertised: Advertised,
 }
 
 struct Known {
-    said: Said,
+    said: AnnounceSummary,
     heard: Duration,
 }
 
@@ -104,7 +104,7 @@ pub async fn start(
                 heartbeat += 1;
                 let mut rumours: Rumours =
                     known.values().map(|(start, known)| (start.clone(), known.said.clone())).collect();
-                rumours.push((start.clone(), Said { heartbeat, advertised: own.clone() }));
+                rumours.push((start.clone(), AnnounceSummary { heartbeat, advertised: own.clone() }));
                 let mut partners: Vec<IpAddr> = known.values().map(|(start, _)| start.gossip.ip()).collect();
                 partners.extend(&seeds);
                 partners.sort();

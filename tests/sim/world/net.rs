@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tidings::link::net::{Listener, Net, Stream};
-use tidings::wire::frame::{Frame, Parsed, Refusal, Reply, Request, decode, parse};
+use tidings::wire::peer::{Frame, Parsed, Refusal, Reply, Request, decode, parse};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 

@@ -14,7 +14,7 @@ use tidings::config::Settings;
 use tidings::link::{Security, VERSIONS};
 use tidings::net::outbox::Outbox;
 use tidings::node::{Cluster, Hearing, Identity, Parts, lonely_routes};
-use tidings::partition::{Answers, Common, Message, Owners, Place, Replication, Supervisor, SupervisorArguments};
+use tidings::partition::{Answers, Common, Message, OwnerThread, Owners, Replication, Supervisor, SupervisorArguments};
 use tidings::router::{self, Router};
 use tidings::swarm::{KeyedHash, Quota};
 use tidings::telemetry::trace::Traces;
@@ -102,7 +102,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     });
     let router = Router::new(
         owners.clone(),
-        Some(Arc::new(router::Cluster {
+        Some(Arc::new(router::ClusterRouting {
             incarnation: me.incarnation,
             routes: routes.clone(),
             deadline: Duration::from_millis(settings.cluster.deadline.into()),
@@ -114,7 +114,8 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
             metrics: Default::default(),
         })),
     );
-    let place = Place { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Vec::new().into())) };
+    let place =
+        OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Vec::new().into())) };
     let arguments = SupervisorArguments {
         common,
         owners: owners.clone(),

@@ -1,7 +1,7 @@
 //! I5: no request is forwarded twice. Every announce carries a number of its own; a node may send on only those that clients
 //! have sent to it.
 
-use tidings::wire::routed;
+use tidings::wire::peer::announces;
 
 use crate::world::World;
 
@@ -9,7 +9,7 @@ pub const NAME: &str = "I5 one hop";
 
 /// A node sends these announces to another one.
 pub fn check(world: &World, node: usize, packed: &[u8]) {
-    let Ok((_, announces)) = routed::announces(packed) else {
+    let Ok((_, announces)) = announces::announces(packed) else {
         return world.violated(NAME, format!("n{node} sends what is no list of announces"));
     };
     for announce in announces {

@@ -1,0 +1,168 @@
+//! Who is in the cluster: gossip, watched and restarted if it fails, made into a typed list of members.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::transport::Transport;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::cluster::membership::advertised::{Advertised, HELD, LEAVING, held_text, leaving_text};
+use crate::cluster::membership::conflict::Conflict;
+use crate::cluster::membership::member::{Members, PartitionSet};
+
+mod gossiper;
+mod worker;
+
+use worker::Worker;
+
+pub use crate::cluster::membership::advertised::Me;
+
+/// How long [`Membership::stop`] waits.
+const STOP: Duration = Duration::from_secs(3);
+
+/// What membership needs to know.
+#[derive(Clone, Debug)]
+pub struct MembershipConfig {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Who this node is.
+    pub me: Me,
+    /// The UDP address for gossip.
+    pub listen: SocketAddr,
+    /// The address by which other nodes reach it.
+    pub advertise: SocketAddr,
+    /// Gossip addresses of some other nodes, as "host:port".
+    pub seeds: Vec<String>,
+    /// How often each node sends; 500 ms is a good value. A dead node is noticed after two to six times as long.
+    pub gossip_interval: Duration,
+}
+
+/// Why membership does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// The socket cannot be had.
+    #[error("{0:#}")]
+    Gossip(anyhow::Error),
+    /// Looking up the seeds took too long.
+    #[error("cannot look up the hosts of cluster.seeds in time: check the names and the resolver, or use IP addresses")]
+    Seeds,
+}
+
+/// How membership does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MembershipStatus {
+    /// Members that are alive, this node included.
+    pub live: usize,
+    /// Members that are known and dead.
+    pub dead: usize,
+    /// How often gossip had to be started again.
+    pub gossip_restarts: u64,
+    /// How often this node stood still for more than a second.
+    pub stalls: u64,
+    /// Starts of nodes that were ignored because what they say of themselves cannot be used.
+    pub ignored: u64,
+    /// The uptime when the members were last looked at.
+    pub last_update: Duration,
+}
+
+/// This node's part in the cluster's membership. It ends without a word, as by a crash, when this is dropped.
+pub struct Membership {
+    shared: Arc<Shared>,
+    members: watch::Receiver<Arc<Members>>,
+    conflict: watch::Receiver<Option<Conflict>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// What the task and its handle share.
+struct Shared {
+    /// Held while gossip starts anew, so that no change gets lost in between.
+    current: tokio::sync::Mutex<Current>,
+    changed: Notify,
+    status: Mutex<MembershipStatus>,
+}
+
+struct Current {
+    /// What this node says of itself.
+    own: Advertised,
+    chitchat: Arc<tokio::sync::Mutex<chitchat::Chitchat>>,
+}
+
+impl Membership {
+    /// Starts gossip, as a task of the runtime that calls.
+    ///
+    /// # Errors
+    /// See [`MembershipError`]. Seeds that cannot be reached are none.
+    pub async fn start(
+        config: MembershipConfig,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, MembershipError> {
+        let own = Advertised { me: config.me.clone(), leaving: false, held: PartitionSet::default() };
+        let members = watch::Sender::new(Arc::new(Members(vec![own.member(true)])));
+        let conflict = watch::Sender::new(None);
+        let stop = watch::Sender::new(false);
+        let handle = gossiper::start(&config, config.me.incarnation, &[], &own, &*transport).await?;
+        let shared = Arc::new(Shared {
+            current: tokio::sync::Mutex::new(Current { own, chitchat: handle.chitchat() }),
+            changed: Notify::new(),
+            status: Mutex::new(MembershipStatus { live: 1, last_update: clock.now().uptime, ..Default::default() }),
+        });
+        let (member_receiver, conflict_receiver) = (members.subscribe(), conflict.subscribe());
+        let worker = Worker::new(config, transport, clock, shared.clone(), members, conflict);
+        let task = tokio::spawn(worker.run(handle, stop.subscribe()));
+        Ok(Self { shared, members: member_receiver, conflict: conflict_receiver, stop, task })
+    }
+
+    /// The members. At first only this node.
+    pub fn members(&self) -> watch::Receiver<Arc<Members>> {
+        self.members.clone()
+    }
+
+    /// What keeps this node and others apart, while it does.
+    pub fn conflict(&self) -> watch::Receiver<Option<Conflict>> {
+        self.conflict.clone()
+    }
+
+    /// Tells the others which partitions this node holds.
+    pub async fn set_held(&self, held: &PartitionSet) {
+        let mut current = self.shared.current.lock().await;
+        current.own.held = held.clone();
+        let text = held_text(held, current.own.me.partitions);
+        current.chitchat.lock().await.self_node_state().set(HELD, text);
+        self.shared.changed.notify_one();
+    }
+
+    /// Tells the others that this node is about to go.
+    pub async fn set_leaving(&self) {
+        let mut current = self.shared.current.lock().await;
+        current.own.leaving = true;
+        current.chitchat.lock().await.self_node_state().set(LEAVING, leaving_text(true));
+        self.shared.changed.notify_one();
+    }
+
+    /// How it does.
+    pub fn status(&self) -> MembershipStatus {
+        *self.shared.status.lock()
+    }
+
+    /// Stops gossip; the others find this node down some seconds later. Takes three seconds at most.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let _ = timeout(STOP, &mut self.task).await;
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! Placement: which members count (`stability.rs`), which of them are to hold a partition (`preference.rs`), and which of
+//! those that hold it are asked (`routing_table.rs`).
+
+mod preference;
+mod routing_table;
+mod stability;
+
+pub use preference::*;
+pub use routing_table::{RoutingTable, TableNode};
+pub use stability::{StableMember, StableMembers, StableMembership};

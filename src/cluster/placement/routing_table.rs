@@ -1,0 +1,273 @@
+//! Where a request for a partition goes, and who gets the deltas of what this node accepts for it.
+
+use std::net::SocketAddr;
+
+use crate::cluster::placement::RegionPlacement;
+use crate::cluster::{Member, Members, NodeId, Placement, Region};
+
+#[cfg(test)]
+mod tests;
+
+/// A node of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableNode {
+    /// Its name.
+    pub id: NodeId,
+    /// Where it stands.
+    pub region: Region,
+    /// Which start of the node this is.
+    pub incarnation: u64,
+    /// Where it takes links.
+    pub link: SocketAddr,
+    /// Gossip hears of it.
+    pub alive: bool,
+}
+
+/// For each partition who answers for it and who gets its deltas, as one node sees it now. Made anew when the members or
+/// the placement change; lookups allocate nothing. A partition that does not exist has nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingTable {
+    nodes: Vec<TableNode>,
+    me: u16,
+    fingerprint: u64,
+    alone: bool,
+    rows: Vec<Row>,
+    /// The lists of all partitions: candidates, placed, replicas, abroad, and again for the next one.
+    lists: Vec<u16>,
+}
+
+/// Where the lists of a partition are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Row {
+    start: u32,
+    in_region: u16,
+    candidates: u16,
+    placed: u16,
+    replicas: u16,
+    abroad: u16,
+    placed_here: bool,
+    held_here: bool,
+    placed_without_copy: bool,
+}
+
+impl RoutingTable {
+    /// Makes the table of node `me`. Nodes of the placement that are no members are left out, as nobody knows how to
+    /// reach them. If `me` is no member, then all others are abroad, and nothing is placed or held here.
+    pub fn build(me: &NodeId, members: &Members, placement: &Placement, partitions: u16) -> Self {
+        let members = &members.0[..members.0.len().min(usize::from(u16::MAX))];
+        let own = members.iter().position(|member| member.id == *me);
+        let regions = regions(members, placement, own.map(|at| &members[at].region));
+        let mut table = Self {
+            nodes: members.iter().map(TableNode::from).collect(),
+            me: own.unwrap_or(members.len()) as u16,
+            fingerprint: placement.fingerprint(),
+            alone: members.iter().all(|member| member.id == *me),
+            rows: Vec::with_capacity(usize::from(partitions)),
+            lists: Vec::new(),
+        };
+        for partition in 0..partitions {
+            table.add(partition, members, &regions, own.is_some());
+        }
+        table.lists.shrink_to_fit();
+        table
+    }
+
+    /// All members, sorted by id; the lists hold indexes into it.
+    pub fn nodes(&self) -> &[TableNode] {
+        &self.nodes
+    }
+
+    /// This node's index in [`Self::nodes`].
+    pub fn me(&self) -> u16 {
+        self.me
+    }
+
+    /// How many partitions there are.
+    pub fn partitions(&self) -> u16 {
+        // As many as it was built for.
+        self.rows.len() as u16
+    }
+
+    /// The placement's fingerprint.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// All who are alive and hold a partition, in the order in which to ask them: those of the own region, first as they
+    /// are placed, then other holders, then leaving ones; then those of the other regions likewise, the regions sorted
+    /// by name, beginning after the own one.
+    pub fn candidates(&self, partition: u16) -> &[u16] {
+        let row = self.row(partition);
+        self.lists(row.start, 0, row.candidates)
+    }
+
+    /// The candidates in the own region: the first ones of [`Self::candidates`].
+    pub fn in_region(&self, partition: u16) -> &[u16] {
+        let row = self.row(partition);
+        self.lists(row.start, 0, row.in_region)
+    }
+
+    /// The nodes of the own region that are to hold a partition, dead ones too.
+    pub fn placed(&self, partition: u16) -> &[u16] {
+        let row = self.row(partition);
+        self.lists(row.start, u32::from(row.candidates), row.placed)
+    }
+
+    /// Whether this node is to hold a partition.
+    pub fn is_placed_here(&self, partition: u16) -> bool {
+        self.row(partition).placed_here
+    }
+
+    /// Whether this node holds a partition, by what it gossips itself.
+    pub fn is_held_here(&self, partition: u16) -> bool {
+        self.row(partition).held_here
+    }
+
+    /// The other nodes of the own region that get every delta: those that are to hold the partition, dead ones too, and
+    /// all other holders.
+    pub fn replicas(&self, partition: u16) -> &[u16] {
+        let row = self.row(partition);
+        self.lists(row.start, u32::from(row.candidates) + u32::from(row.placed), row.replicas)
+    }
+
+    /// For each other region the node that gets the deltas: its first candidate. If nobody there holds the partition, the
+    /// first that is alive of those who are to hold it, or the first of them if all are dead.
+    pub fn abroad(&self, partition: u16) -> &[u16] {
+        let row = self.row(partition);
+        let before = u32::from(row.candidates) + u32::from(row.placed) + u32::from(row.replicas);
+        self.lists(row.start, before, row.abroad)
+    }
+
+    /// Whether some node of the own region is alive and to hold the partition, but does not hold it yet.
+    pub fn placed_without_copy(&self, partition: u16) -> bool {
+        self.row(partition).placed_without_copy
+    }
+
+    /// Whether there is no other member, not even a dead one, so that this node serves by itself what it does not hold.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// How many bytes the lists take, without the nodes.
+    pub fn size(&self) -> usize {
+        size_of_val(self.rows.as_slice()) + size_of_val(self.lists.as_slice())
+    }
+
+    fn row(&self, partition: u16) -> Row {
+        self.rows.get(usize::from(partition)).copied().unwrap_or_default()
+    }
+
+    fn lists(&self, start: u32, before: u32, count: u16) -> &[u16] {
+        let start = start as usize + before as usize;
+        &self.lists[start..start + usize::from(count)]
+    }
+
+    /// Adds the next partition. The first of the regions is the own one, if `own`.
+    fn add(&mut self, partition: u16, members: &[Member], regions: &[InRegion<'_>], own: bool) {
+        let holds = |node: &u16| {
+            let member = &members[usize::from(*node)];
+            member.alive && member.held.contains(partition)
+        };
+        let (home, others) = regions.split_at(usize::from(own));
+        let start = self.lists.len();
+        let mut row = Row { start: start as u32, ..Row::default() };
+
+        for region in home {
+            region.holders(partition, members, &mut self.lists);
+        }
+        row.in_region = (self.lists.len() - start) as u16;
+        let mut abroad = Vec::new();
+        for region in others {
+            let first = self.lists.len();
+            region.holders(partition, members, &mut self.lists);
+            let placed = || region.placed(partition);
+            let alive = || placed().find(|node| members[usize::from(*node)].alive);
+            abroad.extend(self.lists.get(first).copied().or_else(alive).or_else(|| placed().next()));
+        }
+        let placed_at = self.lists.len();
+        row.candidates = (placed_at - start) as u16;
+
+        for region in home {
+            self.lists.extend(region.placed(partition));
+        }
+        let replicas_at = self.lists.len();
+        row.placed = (replicas_at - placed_at) as u16;
+        let placed = &self.lists[placed_at..replicas_at];
+        row.placed_here = placed.contains(&self.me);
+        row.held_here = own && members[usize::from(self.me)].held.contains(partition);
+        row.placed_without_copy = placed.iter().any(|node| members[usize::from(*node)].alive && !holds(node));
+
+        for at in (placed_at..replicas_at).chain(start..start + usize::from(row.in_region)) {
+            let node = self.lists[at];
+            if node != self.me && !self.lists[replicas_at..].contains(&node) {
+                self.lists.push(node);
+            }
+        }
+        row.replicas = (self.lists.len() - replicas_at) as u16;
+        row.abroad = abroad.len() as u16;
+        self.lists.extend(abroad);
+        self.rows.push(row);
+    }
+}
+
+impl From<&Member> for TableNode {
+    fn from(member: &Member) -> Self {
+        Self {
+            id: member.id.clone(),
+            region: member.region.clone(),
+            incarnation: member.incarnation,
+            link: member.link,
+            alive: member.alive,
+        }
+    }
+}
+
+/// A region's members.
+struct InRegion<'a> {
+    /// Indexes of those that stay, then of those that leave, each by id.
+    members: Vec<u16>,
+    placement: Option<&'a RegionPlacement>,
+    /// The members' indexes of the placement's nodes.
+    placed: Vec<Option<u16>>,
+}
+
+impl InRegion<'_> {
+    /// Who is to hold a partition.
+    fn placed(&self, partition: u16) -> impl Iterator<Item = u16> {
+        let row = self.placement.map(|placement| placement.row(partition)).unwrap_or_default();
+        row.iter().filter_map(|at| self.placed[usize::from(*at)])
+    }
+
+    /// Appends those who are alive and hold a partition: as they are placed, then others, then leaving ones.
+    fn holders(&self, partition: u16, members: &[Member], lists: &mut Vec<u16>) {
+        let start = lists.len();
+        let placed = self.placed(partition).filter(|node| !members[usize::from(*node)].leaving);
+        for node in placed.chain(self.members.iter().copied()) {
+            let member = &members[usize::from(node)];
+            if member.alive && member.held.contains(partition) && !lists[start..].contains(&node) {
+                lists.push(node);
+            }
+        }
+    }
+}
+
+/// The members by region: the own one, then the others by name, beginning after the own one.
+fn regions<'a>(members: &[Member], placement: &'a Placement, own: Option<&Region>) -> Vec<InRegion<'a>> {
+    let mut names: Vec<&Region> = members.iter().map(|member| &member.region).collect();
+    names.sort();
+    names.dedup();
+    if let Some(own) = own {
+        let at = names.partition_point(|name| *name < own);
+        names.rotate_left(at);
+    }
+    let region = |name: &Region| {
+        let mut here: Vec<u16> =
+            (0..).zip(members).filter(|(_, member)| member.region == *name).map(|(at, _)| at).collect();
+        here.sort_by_key(|at| members[usize::from(*at)].leaving);
+        let index = |id: &NodeId| here.iter().copied().find(|at| members[usize::from(*at)].id == *id);
+        let placement = placement.region(name);
+        let placed = placement.map(|placement| placement.nodes.iter().map(index).collect()).unwrap_or_default();
+        InRegion { members: here, placement, placed }
+    };
+    names.into_iter().map(region).collect()
+}

@@ -1,0 +1,205 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cluster::{PartitionSet, StableMember, StableMembers};
+
+const PARTITIONS: u16 = 16;
+
+fn member(id: &str, region: &str, held: &[u16]) -> Member {
+    Member {
+        id: id.into(),
+        region: region.into(),
+        incarnation: 7,
+        link: ([127, 0, 0, 1], 7000).into(),
+        weight: 1,
+        leaving: false,
+        held: held.iter().copied().collect(),
+        alive: true,
+    }
+}
+
+fn placement(members: &Members, replicas: u8) -> Placement {
+    let ring: StableMembers = members.0.iter().filter(|member| !member.leaving).map(ring_member).collect();
+    Placement::compute(&ring, PARTITIONS, replicas)
+}
+
+fn ring_member(member: &Member) -> StableMember {
+    StableMember { region: member.region.clone(), id: member.id.clone(), weight: member.weight }
+}
+
+fn names(table: &RoutingTable, list: &[u16]) -> Vec<String> {
+    list.iter().map(|at| table.nodes()[usize::from(*at)].id.to_string()).collect()
+}
+
+/// Three nodes in each of three regions, all of which hold everything.
+fn nine() -> Members {
+    let all: Vec<u16> = (0..PARTITIONS).collect();
+    let ids = ["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"];
+    Members(ids.into_iter().map(|id| member(id, &id[..1], &all)).collect())
+}
+
+/// The placed ones of partition 0 in a region, then the third.
+fn order(placement: &Placement, region: &str) -> Vec<String> {
+    let mut order: Vec<String> = placement.list(&region.into(), 0).map(|id| id.to_string()).collect();
+    let third = (1..=3).map(|number| format!("{region}{number}")).find(|id| !order.contains(id));
+    order.extend(third);
+    order
+}
+
+#[test]
+fn the_own_region_comes_first_and_then_the_next_ones_by_name() {
+    let members = nine();
+    let placement = placement(&members, 2);
+    let table = RoutingTable::build(&"b1".into(), &members, &placement, PARTITIONS);
+    let expected: Vec<String> = ["b", "c", "a"].iter().flat_map(|region| order(&placement, region)).collect();
+    assert_eq!(names(&table, table.candidates(0)), expected);
+    assert_eq!(names(&table, table.in_region(0)), expected[..3]);
+    assert_eq!(names(&table, table.placed(0)), expected[..2]);
+    assert_eq!(names(&table, table.abroad(0)), [&*expected[3], &*expected[6]]);
+    assert_eq!(table.fingerprint(), placement.fingerprint());
+    assert!(!table.placed_without_copy(0) && table.is_held_here(0) && !table.is_alone());
+    assert_eq!(table.nodes()[usize::from(table.me())].id, "b1".into());
+}
+
+#[test]
+fn a_first_node_that_is_dead_or_holds_nothing_is_skipped_but_gets_deltas() {
+    let members = nine();
+    let placement = placement(&members, 2);
+    let [first, second, third] = order(&placement, "a").try_into().unwrap();
+    let me: NodeId = third.as_str().into();
+    for dead in [true, false] {
+        let mut members = members.clone();
+        let owner = members.0.iter_mut().find(|member| member.id.as_str() == first).unwrap();
+        if dead {
+            owner.alive = false;
+        } else {
+            owner.held.remove(0);
+        }
+        let table = RoutingTable::build(&me, &members, &placement, PARTITIONS);
+        assert_eq!(names(&table, table.in_region(0)), [&*second, &*third]);
+        assert_eq!(names(&table, table.placed(0)), [&*first, &*second]);
+        assert_eq!(names(&table, table.replicas(0)), [&*first, &*second]);
+        assert_eq!(table.placed_without_copy(0), !dead);
+        assert!(!table.is_placed_here(0) && table.is_held_here(0));
+    }
+}
+
+#[test]
+fn a_leaving_holder_is_last_of_its_region_even_where_it_is_still_placed() {
+    let mut members = nine();
+    let stale = placement(&members, 2);
+    let [first, second, third] = order(&stale, "a").try_into().unwrap();
+    members.0.iter_mut().find(|member| member.id.as_str() == first).unwrap().leaving = true;
+    let table = RoutingTable::build(&"b1".into(), &members, &stale, PARTITIONS);
+    let a: Vec<String> = names(&table, table.candidates(0)).into_iter().filter(|id| id.starts_with('a')).collect();
+    assert_eq!(a, [second, third, first]);
+}
+
+#[test]
+fn regions_without_holders_get_deltas_for_one_that_is_alive() {
+    let mut members = nine();
+    let placement = placement(&members, 2);
+    let [first, second, _] = order(&placement, "a").try_into().unwrap();
+    for member in &mut members.0[..3] {
+        member.held = PartitionSet::default();
+    }
+    let abroad = |members: &Members| {
+        let table = RoutingTable::build(&"b1".into(), members, &placement, PARTITIONS);
+        names(&table, table.abroad(0)).pop().unwrap()
+    };
+    assert_eq!(abroad(&members), first);
+    members.0.iter_mut().find(|member| member.id.as_str() == first).unwrap().alive = false;
+    assert_eq!(abroad(&members), second);
+    members.0.iter_mut().for_each(|member| member.alive = false);
+    assert_eq!(abroad(&members), first);
+}
+
+#[test]
+fn alone_means_that_nobody_else_is_known() {
+    let mut members = Members(vec![member("a", "eu", &[])]);
+    let table = RoutingTable::build(&"a".into(), &members, &placement(&members, 2), PARTITIONS);
+    assert!(table.is_alone() && table.is_placed_here(3) && table.placed_without_copy(3));
+    assert_eq!((table.candidates(3), table.replicas(3), table.abroad(3)), (&[][..], &[][..], &[][..]));
+    assert_eq!(table.placed(3), [0]);
+    assert!(table.placed(PARTITIONS).is_empty() && table.candidates(u16::MAX).is_empty());
+    members.0.push(member("b", "us", &[]));
+    members.0[1].alive = false;
+    assert!(!RoutingTable::build(&"a".into(), &members, &placement(&members, 2), PARTITIONS).is_alone());
+}
+
+#[test]
+fn who_is_no_member_can_still_make_a_table() {
+    let members = nine();
+    let table = RoutingTable::build(&"x".into(), &members, &placement(&members, 2), PARTITIONS);
+    assert_eq!((table.in_region(0), table.placed(0), table.candidates(0).len()), (&[][..], &[][..], 9));
+    assert!(table.nodes().get(usize::from(table.me())).is_none());
+    assert!(!table.is_placed_here(0) && !table.is_held_here(0));
+}
+
+prop_compose! {
+    fn any_member()(region in 0..3u8, leaving in prop::bool::weighted(0.2), alive in prop::bool::weighted(0.7),
+            held in prop::collection::vec(0..PARTITIONS, 0..24), placed in prop::bool::weighted(0.8)) -> (Member, bool) {
+        let mut member = member("", ["eu", "sa", "us"][usize::from(region)], &held);
+        (member.leaving, member.alive) = (leaving, alive);
+        (member, placed)
+    }
+}
+
+proptest! {
+    #[test]
+    fn laws_of_routing(any in prop::collection::vec(any_member(), 1..12), me in any::<prop::sample::Index>(), r in 1..4u8) {
+        let mut members = Members::default();
+        let mut ring = Vec::new();
+        for (number, (mut member, placed)) in any.into_iter().enumerate() {
+            member.id = format!("n{number:02}").as_str().into();
+            if placed {
+                ring.push(ring_member(&member));
+            }
+            members.0.push(member);
+        }
+        let me = me.get(&members.0);
+        let placement = Placement::compute(&ring.into_iter().collect(), PARTITIONS, r);
+        let table = RoutingTable::build(&me.id, &members, &placement, PARTITIONS);
+        let at = |node: &u16| &members.0[usize::from(*node)];
+        let place = |node: &u16, partition| placement.list(&at(node).region, partition).position(|id| *id == at(node).id);
+
+        for partition in 0..PARTITIONS {
+            let holders = members.0.iter().filter(|member| member.alive && member.held.contains(partition));
+            let candidates = table.candidates(partition);
+            prop_assert_eq!(candidates.len(), holders.count());
+            prop_assert!(candidates.iter().all(|node| at(node).alive && at(node).held.contains(partition)));
+            let distance = |region: &Region| ((*region != me.region), (*region < me.region), region.clone());
+            let keys = candidates.iter().map(|node| (distance(&at(node).region), at(node).leaving,
+                place(node, partition).filter(|_| !at(node).leaving).unwrap_or(usize::MAX), *node));
+            // Strictly ascending, and so nobody is there twice.
+            prop_assert!(keys.clone().zip(keys.skip(1)).all(|(a, b)| a < b));
+            let home = candidates.iter().filter(|node| at(node).region == me.region).count();
+            prop_assert_eq!(table.in_region(partition), &candidates[..home]);
+
+            let placed: Vec<&NodeId> = table.placed(partition).iter().map(|node| &at(node).id).collect();
+            prop_assert_eq!(&placed, &placement.list(&me.region, partition).collect::<Vec<_>>());
+            prop_assert_eq!(table.is_placed_here(partition), placed.contains(&&me.id));
+            prop_assert_eq!(table.is_held_here(partition), me.held.contains(partition));
+            let lacks = table.placed(partition).iter().any(|node| at(node).alive && !at(node).held.contains(partition));
+            prop_assert_eq!(table.placed_without_copy(partition), lacks);
+
+            let mut replicas = table.replicas(partition).to_vec();
+            replicas.sort();
+            let mut expected = [table.placed(partition), table.in_region(partition)].concat();
+            expected.retain(|node| *node != table.me());
+            expected.sort();
+            expected.dedup();
+            prop_assert_eq!(replicas, expected);
+
+            let abroad = table.abroad(partition);
+            prop_assert!(abroad.iter().all(|node| at(node).region != me.region));
+            prop_assert!(abroad.windows(2).all(|two| distance(&at(&two[0]).region) < distance(&at(&two[1]).region)));
+            for region in ["eu", "sa", "us"].map(Region::from).into_iter().filter(|region| *region != me.region) {
+                let first = candidates.iter().find(|node| at(node).region == region);
+                let chosen = abroad.iter().find(|node| at(node).region == region);
+                prop_assert!(first.is_none() || first == chosen);
+                prop_assert_eq!(chosen.is_some(), first.is_some() || placement.list(&region, partition).next().is_some());
+            }
+        }
+    }
+}
