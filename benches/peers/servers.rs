@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::install::Tools;
-use crate::process::{Pinned, SERVER_CORE};
 use crate::subject::Subject;
+use tidings::testkit::pinned::{Pinned, SERVER_CORE};
 
 /// How long a server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);

@@ -11,9 +11,6 @@
 
 mod gossip;
 mod rebalancing;
-#[path = "../../tests/sim/world/mod.rs"]
-#[allow(dead_code, reason = "the simulation has more than this bench uses")]
-mod world;
 
 /// Nodes in three regions, and partitions.
 const SIZES: [(usize, u16); 4] = [(12, 256), (30, 1024), (60, 1024), (99, 1024)];

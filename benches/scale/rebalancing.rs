@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tidings::partition::SharedStatus;
 
-use crate::world::World;
-use crate::world::chaos::Chaos;
-use crate::world::plan::{Event, NodeSpec, Plan, Profile};
-use crate::world::run::hosts;
+use tidings::testkit::sim::World;
+use tidings::testkit::sim::chaos::Chaos;
+use tidings::testkit::sim::plan::{Event, NodeSpec, Plan, Profile};
+use tidings::testkit::sim::run::hosts;
 
 const REGIONS: usize = 3;
 const REPLICAS: u8 = 2;
@@ -111,7 +111,7 @@ pub fn rows(nodes: usize, partitions: u16) -> String {
     (plan.swarms, plan.clients) = (5_000, 50);
     (plan.near, plan.far) = (Duration::from_millis(2), Duration::from_millis(60));
     (plan.faults_end, plan.end) = (Duration::from_secs(3000), Duration::from_secs(3000));
-    // What happens is told below.
+    // The events come below.
     plan.events = Vec::new();
     let world = World::new(plan);
     let sim = hosts(&world);

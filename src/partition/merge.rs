@@ -180,7 +180,7 @@ fn arrived<F: Held>(
         taken.expired += 1;
         return None;
     };
-    if stamp.role() == Role::Stopped && faults::is_on(&faults::DROP_TOMBSTONES_EARLY) {
+    if stamp.role() == Role::Stopped && faults::DROP_TOMBSTONES_EARLY.is_on() {
         return None;
     }
     let believed = believable(stamp, age, partitions, now);

@@ -284,7 +284,7 @@ async fn fetch(
         // Not rounded up, or every pull would make records a second older that did not change. So a copy is younger than
         // what it was made of by less than a second, and not again when it is merged back.
         let waited = target.now().uptime.saturating_sub(asked).as_secs().try_into().unwrap_or(u32::MAX);
-        if faults::LOSE_CHUNK.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        if faults::LOSE_CHUNK.take() {
             all = false;
         } else if !pieces.is_empty() {
             pulled.taken += target.merge(pieces, waited).await?;
