@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::world::World;
 use crate::world::dump::{Dump, in_flight};
 use crate::world::node::IN_FLIGHT;
+use tidings::cluster::NodeIndex;
 
 pub const NAME: &str = "I6 bounded";
 /// The batch that makes a queue too full is kept: an owner's changes of one tick.
@@ -19,8 +20,8 @@ pub fn check(world: &World) {
         let Some(running) = &node.running else { continue };
         world.checked(NAME);
         let routes = running.routes.load();
-        for at in 0..routes.table.nodes().len() {
-            let Some(peer) = routes.peer(at as u16) else { continue };
+        for node in routes.table.indexes() {
+            let Some(peer) = routes.peer(node) else { continue };
             let status = peer.queue.status();
             if status.bytes > world.plan.hint_bytes + BATCH {
                 broken.push(format!("{} keeps {} bytes for {:?}", node.name, status.bytes, peer.link.target().id));
