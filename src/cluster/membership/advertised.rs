@@ -164,7 +164,6 @@ fn read_held(text: &str, partitions: u16) -> Option<PartitionSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::PartitionCount;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -215,8 +214,7 @@ mod tests {
 
     #[test]
     fn missing_and_malformed_texts_are_told_apart() {
-        let said: BTreeMap<_, _> =
-            advertised(256, PartitionSet::all(PartitionCount::new(3))).to_keys().into_iter().collect();
+        let said: BTreeMap<_, _> = advertised(256, (0..3).map(Partition).collect()).to_keys().into_iter().collect();
         for key in said.keys() {
             let mut keys = said.clone();
             keys.remove(key);

@@ -14,7 +14,7 @@ use crate::clock::SystemClock;
 use crate::cluster::gossip::SealedTransport;
 use crate::cluster::gossip::keyring::KeyRing;
 use crate::cluster::membership::member::NodeId;
-use crate::swarm::{Partition, PartitionCount};
+use crate::swarm::Partition;
 
 type Keys = Arc<ArcSwap<KeyRing>>;
 
@@ -259,7 +259,7 @@ async fn gossip_that_fails_is_started_again_and_in_the_end_given_up() {
     until(5, "the failure is noticed", || fragile.status().gossip_restarts == 1).await;
     broken.store(false, Ordering::Relaxed);
     // While there is no gossip.
-    let held = PartitionSet::all(PartitionCount::new(7));
+    let held = (0..7).map(Partition).collect::<PartitionSet>();
     fragile.set_held(&held).await;
     let a = NodeId::from("a");
     until(5, "the other node hears of it", || {

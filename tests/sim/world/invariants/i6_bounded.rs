@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::world::World;
 use crate::world::dump::{Dump, in_flight};
 use crate::world::node::IN_FLIGHT;
-use tidings::cluster::NodeIndex;
 
 pub const NAME: &str = "I6 bounded";
 /// The batch that makes a queue too full is kept: an owner's changes of one tick.
