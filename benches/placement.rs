@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tidings::cluster::{Member, Members, NodeId, Placement, Region, RoutingTable, StableMember, StableMembers};
+use tidings::swarm::{Partition, PartitionCount};
 
 const REPLICAS: u8 = 2;
 const REGIONS: [&str; 3] = ["ap", "eu", "us"];
@@ -54,7 +55,7 @@ fn ring(set: u32, region: &str, nodes: usize) -> StableMembers {
 /// The fullest node relative to the mean: of all copies, or of the first ones only.
 fn fullest(placement: &Placement, region: &Region, ring: &StableMembers, copies: usize) -> f64 {
     let mut counts = vec![0usize; ring.as_slice().len()];
-    for partition in 0..placement.partitions() {
+    for partition in placement.partitions().iter() {
         for id in placement.list(region, partition).take(copies) {
             counts[ring.as_slice().partition_point(|member| member.id < *id)] += 1;
         }
@@ -66,7 +67,7 @@ fn fullest(placement: &Placement, region: &Region, ring: &StableMembers, copies:
 /// The part of all copies that is new.
 fn moved(before: &Placement, after: &Placement, region: &Region) -> f64 {
     let (mut all, mut new) = (0u32, 0u32);
-    for partition in 0..after.partitions() {
+    for partition in after.partitions().iter() {
         for id in after.list(region, partition) {
             all += 1;
             new += u32::from(before.list(region, partition).all(|other| other != id));
@@ -86,7 +87,7 @@ fn timed<T>(run: impl FnOnce() -> T) -> (Duration, T) {
 fn table(nodes: usize, partitions: u16) -> (Duration, usize) {
     let ring: StableMembers =
         REGIONS.into_iter().flat_map(|region| ring(0, region, nodes).as_slice().to_vec()).collect();
-    let placement = Placement::compute(&ring, partitions, REPLICAS);
+    let placement = Placement::compute(&ring, PartitionCount::new(partitions), REPLICAS);
     let member = |member: &StableMember| Member {
         id: member.id.clone(),
         region: member.region.clone(),
@@ -94,14 +95,18 @@ fn table(nodes: usize, partitions: u16) -> (Duration, usize) {
         link: ([127, 0, 0, 1], 7000).into(),
         weight: member.weight,
         leaving: false,
-        held: (0..partitions).filter(|at| placement.list(&member.region, *at).any(|id| *id == member.id)).collect(),
+        held: (0..partitions)
+            .filter(|at| placement.list(&member.region, Partition(*at)).any(|id| *id == member.id))
+            .map(Partition)
+            .collect(),
         alive: true,
     };
     let mut members = Members(ring.as_slice().iter().map(member).collect());
     members.0.sort_by(|a, b| a.id.cmp(&b.id));
     let me = members.0[0].id.clone();
-    let mut times: Vec<_> =
-        (0..9).map(|_| timed(|| RoutingTable::build(&me, &members, &placement, partitions))).collect();
+    let mut times: Vec<_> = (0..9)
+        .map(|_| timed(|| RoutingTable::build(&me, &members, &placement, PartitionCount::new(partitions))))
+        .collect();
     times.sort_by_key(|(time, _)| *time);
     let (time, table) = &times[0];
     (*time, table.size())
@@ -113,9 +118,9 @@ fn row(nodes: usize, partitions: u16, sets: u32) {
     let mut times = Vec::new();
     for set in 0..sets {
         let (before, after) = (ring(set, "eu", nodes), ring(set, "eu", nodes + 1));
-        let (time, placed) = timed(|| Placement::compute(&before, partitions, REPLICAS));
+        let (time, placed) = timed(|| Placement::compute(&before, PartitionCount::new(partitions), REPLICAS));
         times.push(time);
-        let joined = Placement::compute(&after, partitions, REPLICAS);
+        let joined = Placement::compute(&after, PartitionCount::new(partitions), REPLICAS);
         copies.0.push(fullest(&placed, &region, &before, usize::from(REPLICAS)));
         owned.0.push(fullest(&placed, &region, &before, 1));
         join.0.push(moved(&placed, &joined, &region) * (nodes + 1) as f64);

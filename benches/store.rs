@@ -14,7 +14,8 @@ use tidings::partition::anti_entropy::digest::{DigestWalk, Window};
 use tidings::partition::anti_entropy::pull::{MAX_CHUNK, chunk};
 use tidings::partition::merge::merge_chunk;
 use tidings::swarm::{
-    AddressFamily, Announce, Event, Hlc, HlcTime, InfoHash, KeyedHash, PeerAddr, Quota, Second, Store, V4,
+    AddressFamily, Announce, Event, Hlc, HlcTime, InfoHash, KeyedHash, PartitionCount, PeerAddr, Quota, Second, Store,
+    V4,
 };
 
 const SWARMS: u32 = 1_000_000;
@@ -56,7 +57,7 @@ impl Tracker {
     fn new() -> Self {
         let hash = KeyedHash::new(b"sixteen  secrets");
         let quota = Arc::new(Quota::new(usize::MAX, usize::MAX, usize::MAX));
-        Self { store: Store::new(hash, 256, TTL, quota), hash, clock: Hlc::default(), now: 0 }
+        Self { store: Store::new(hash, PartitionCount::new(256), TTL, quota), hash, clock: Hlc::default(), now: 0 }
     }
 
     /// A swarm with as many leechers.
@@ -212,7 +213,7 @@ fn copies(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("one visit, digests of 2,048 and chunks of 4,096 records");
     for (name, swarms) in [("swarms of two", PEERS / 2 / 16), ("one swarm", 1)] {
         let quota = Arc::new(Quota::new(usize::MAX, usize::MAX, usize::MAX));
-        let mut partitions = Partitions::new(hash, 16, TTL, &quota);
+        let mut partitions = Partitions::new(hash, PartitionCount::new(16), TTL, &quota);
         let mut random = Random(1);
         // A sixteenth of the swarms in each of 16 partitions, or one large swarm in one of them.
         for peer in 0..PEERS / 4 {
@@ -220,7 +221,7 @@ fn copies(criterion: &mut Criterion) {
             let (hash, Some(key)) = (hash.info_hash(&announce.info_hash), V4::key(announce.peer)) else { return };
             partitions.v4.announce(hash, &announce, key, Second::new(0), HlcTime::from_millis(5_000));
         }
-        let partition = (hash.info_hash(&announce(0, 0).info_hash) % 16) as u16;
+        let partition = PartitionCount::new(16).partition(hash.info_hash(&announce(0, 0).info_hash));
         let window = Window { from: 0, to: u64::MAX };
         let mut walk = DigestWalk::new(partition, window);
         group.bench_function(format!("digest, {name}"), |bencher| {

@@ -15,7 +15,8 @@ use tidings::partition::anti_entropy::pull::{
 use tidings::partition::merge::{Taken, merge_chunk, merge_deltas};
 use tidings::partition::record_codec::RecordBatch;
 use tidings::swarm::{
-    AddressFamily, Announce, Event, Hlc, InfoHash, KeyedHash, PeerAddr, Quota, Record, Role, Second, V4,
+    AddressFamily, Announce, Event, Hlc, InfoHash, KeyedHash, Partition, PartitionCount, PeerAddr, Quota, Record, Role,
+    Second, V4,
 };
 
 const TTL: u16 = 2_700;
@@ -29,7 +30,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let quota = Arc::new(Quota::new(1_000, 1_000, 1_000));
-        let partitions = Partitions::new(KeyedHash::new(&[1; 16]), 1, TTL, &quota);
+        let partitions = Partitions::new(KeyedHash::new(&[1; 16]), PartitionCount::new(1), TTL, &quota);
         let now = Now { uptime: Duration::from_secs(9), wall_millis: 1_700_000_000_000 };
         Self { partitions: Mutex::new(partitions), clock: Mutex::default(), now: Mutex::new(now) }
     }
@@ -63,20 +64,25 @@ impl Node {
 }
 
 impl RemoteCopy for Node {
-    async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
+    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
         let mut walk = DigestWalk::new(partition, Window { from, to });
         while !walk.step(&self.partitions.lock(), *self.now.lock(), 10) {}
         Ok(walk.digest().to_vec())
     }
 
-    async fn fetch(&self, partition: u16, buckets: u64, cursor: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), PullError> {
+    async fn fetch(
+        &self,
+        partition: Partition,
+        buckets: u64,
+        cursor: Vec<u8>,
+    ) -> Result<(Vec<u8>, Vec<u8>), PullError> {
         let made = chunk(&self.partitions.lock(), partition, buckets, &cursor, 10, *self.now.lock());
         made.map(|Chunk { pieces, next }| (pieces, next)).map_err(|_| PullError::Malformed)
     }
 }
 
 impl LocalCopy for Node {
-    async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
+    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
         RemoteCopy::digest(self, partition, from, to).await
     }
 
@@ -93,7 +99,7 @@ impl LocalCopy for Node {
 
 fn pulled(from: &Node, to: &Node) -> Pulled {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(pull(from, to, 0, PullOptions::new(TTL))).unwrap()
+    runtime.block_on(pull(from, to, Partition(0), PullOptions::new(TTL))).unwrap()
 }
 
 #[test]

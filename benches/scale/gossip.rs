@@ -11,6 +11,7 @@ use tidings::cluster::gossip::seal::MAX_PAYLOAD;
 use tidings::cluster::{
     Me, Members, Membership, MembershipConfig, PartitionSet, Placement, StableMember, StableMembers,
 };
+use tidings::swarm::PartitionCount;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -66,10 +67,13 @@ impl Cluster {
     fn new(nodes: usize, partitions: u16) -> Self {
         let member = |node| StableMember { region: name(node)[..2].into(), id: name(node).as_str().into(), weight: 1 };
         let ring: StableMembers = (0..nodes).map(member).collect();
-        let placement = Placement::compute(&ring, partitions, REPLICAS);
+        let placement = Placement::compute(&ring, PartitionCount::new(partitions), REPLICAS);
         let held = |node| {
             let StableMember { region, id, .. } = member(node);
-            (0..partitions).filter(|at| placement.list(&region, *at).any(|other| *other == id)).collect()
+            PartitionCount::new(partitions)
+                .iter()
+                .filter(|at| placement.list(&region, *at).any(|other| *other == id))
+                .collect()
         };
         Self {
             transport: ChannelTransport::with_mtu(MAX_PAYLOAD),
@@ -159,7 +163,7 @@ async fn measure(nodes: usize, partitions: u16) -> String {
     let processor = real.as_secs_f64() / QUIET.as_secs_f64() / nodes as f64 * 100.0;
 
     let moved = nodes - 1;
-    cluster.held[moved] = (0..partitions).step_by(3).collect();
+    cluster.held[moved] = PartitionCount::new(partitions).iter().step_by(3).collect();
     let at = cluster.nodes[moved].as_ref().expect("it runs");
     at.membership.set_held(&cluster.held[moved]).await;
     let change = cluster.until_alive(|_| true).await;

@@ -11,4 +11,4 @@ pub use key_dir::{KeyDir, KeyDirError};
 pub use membership::{
     Conflict, Me, Member, Members, Membership, MembershipConfig, NodeId, PartitionSet, PartitionSetError, Region,
 };
-pub use placement::{Placement, RoutingTable, StableMember, StableMembers, StableMembership, TableNode};
+pub use placement::{NodeIndex, Placement, RoutingTable, StableMember, StableMembers, StableMembership, TableNode};

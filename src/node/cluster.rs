@@ -18,8 +18,8 @@ use tracing::Instrument;
 use super::StartError;
 use crate::clock::Clock;
 use crate::cluster::{
-    Conflict, KeyDir, KeyDirError, Me, Member, Members, Membership, MembershipConfig, NodeId, PartitionSet, Placement,
-    RoutingTable, SealedTransport, StableMembers, gossip::keyring::KeyRing, key_dir,
+    Conflict, KeyDir, KeyDirError, Me, Member, Members, Membership, MembershipConfig, NodeId, NodeIndex, PartitionSet,
+    Placement, RoutingTable, SealedTransport, StableMembers, gossip::keyring::KeyRing, key_dir,
 };
 use crate::config::Settings;
 use crate::link::net::{Net, SystemNet};
@@ -29,6 +29,7 @@ use crate::partition::{
     SharedStatus,
 };
 use crate::router;
+use crate::swarm::PartitionCount;
 use crate::telemetry::trace::names;
 use crate::wire::peer::Hello;
 
@@ -145,8 +146,8 @@ pub fn lonely_routes(me: &Me) -> SharedRoutes {
         held: PartitionSet::default(),
         alive: true,
     };
-    let placement = Placement::compute(&StableMembers::default(), me.partitions, me.replicas);
-    let table = RoutingTable::build(&me.id, &Members(vec![member]), &placement, me.partitions);
+    let placement = Placement::compute(&StableMembers::default(), PartitionCount::new(me.partitions), me.replicas);
+    let table = RoutingTable::build(&me.id, &Members(vec![member]), &placement, PartitionCount::new(me.partitions));
     Arc::new(ArcSwap::from_pointee(Routes::new(table, vec![None])))
 }
 
@@ -300,7 +301,7 @@ impl Cluster {
         let arguments = ManagerArguments {
             me: identity.me.id.clone(),
             has_seeds: !cluster.seeds.is_empty(),
-            partitions: cluster.partitions,
+            partitions: PartitionCount::new(cluster.partitions),
             replicas: cluster.replicas_per_region,
             peer_ttl: settings.announce.peer_ttl,
             hint_bytes: settings.limits.hint_bytes,
@@ -386,10 +387,10 @@ impl Cluster {
             tokio::time::sleep(GATHERED).await;
             loop {
                 let routes = routes.load_full();
-                let waits = |at: usize| {
-                    routes.peer(at as u16).is_some_and(|peer| peer.link.is_routable() && !peer.queue.is_empty())
+                let waits = |node: NodeIndex| {
+                    routes.peer(node).is_some_and(|peer| peer.link.is_routable() && !peer.queue.is_empty())
                 };
-                if !(0..routes.table.nodes().len()).any(waits) {
+                if !routes.table.indexes().any(waits) {
                     return;
                 }
                 tokio::time::sleep(MANAGER_TICK / 5).await;

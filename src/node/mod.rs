@@ -32,7 +32,7 @@ use crate::partition::{
     Answers, Common, ManagerMessage, OwnerThread, Owners, Replication, SharedRoutes, Supervisor, SupervisorArguments,
 };
 use crate::router::{self, Router};
-use crate::swarm::{KeyedHash, Quota};
+use crate::swarm::{KeyedHash, PartitionCount, Quota};
 use crate::telemetry::event_loop::EventLoop;
 use crate::telemetry::trace::{TraceExport, Traces};
 use crate::wire::answered_by::AnsweredBy;
@@ -155,13 +155,13 @@ impl Node {
         let limits = &settings.limits;
         let quota = Arc::new(Quota::new(limits.swarms, limits.peers, limits.peers_per_swarm as usize));
         let routes = identity.as_ref().map(|identity| lonely_routes(&identity.me));
-        let replication = routes
-            .clone()
-            .map(|routes| Arc::new(Replication::new(routes, settings.cluster.partitions, settings.cluster.ack)));
+        let replication = routes.clone().map(|routes| {
+            Arc::new(Replication::new(routes, PartitionCount::new(settings.cluster.partitions), settings.cluster.ack))
+        });
         let answers = Arc::new(Answers::new(clock.clone()));
         let common = Arc::new(Common {
             hash,
-            partitions: settings.cluster.partitions,
+            partitions: PartitionCount::new(settings.cluster.partitions),
             peer_ttl: settings.announce.peer_ttl,
             interval: settings.announce.interval,
             quota,
@@ -171,7 +171,7 @@ impl Node {
             traces: traces.clone(),
             answers: answers.clone(),
         });
-        let owners = Arc::new(Owners::new(hash, settings.cluster.partitions));
+        let owners = Arc::new(Owners::new(hash, PartitionCount::new(settings.cluster.partitions)));
         let incarnation = identity.as_ref().map_or(0, |identity| identity.me.incarnation);
         let by = routes.as_ref().map(|routes| route_by(&settings, incarnation, routes, &traces, &answers, &clock));
         let router = Router::new(owners.clone(), by);

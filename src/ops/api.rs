@@ -11,7 +11,7 @@ use crate::cluster::RoutingTable;
 use crate::partition::OwnerHandle;
 use crate::partition::snapshot::SnapshotStatus;
 use crate::router::Unavailable;
-use crate::swarm::{AddressFamily, Counts, InfoHash, InfoHashError, Record, Role, Second, Store, Totals};
+use crate::swarm::{AddressFamily, Counts, InfoHash, InfoHashError, Partition, Record, Role, Second, Store, Totals};
 use crate::telemetry::process::ProcessStats;
 
 /// Records whose ages are looked at, at the most, spread over the swarm: its owner answers nobody meanwhile.
@@ -207,7 +207,7 @@ impl SwarmError {
 #[derive(Debug, Serialize)]
 pub(super) struct Swarm {
     info_hash: String,
-    partition: u16,
+    partition: Partition,
     /// The actor of this node that holds the partition, or would.
     owner: usize,
     /// Whether this node holds the partition: if not, what it tells of the swarm may be little.
@@ -260,9 +260,9 @@ pub(super) async fn swarm(context: &Context, hex: &str) -> Result<Swarm, SwarmEr
     Ok(Swarm { info_hash: info_hash.to_string(), partition, owner, held_here, regions, ipv4, ipv6 })
 }
 
-fn holders(table: &RoutingTable, partition: u16) -> (bool, Vec<RegionHolders>) {
+fn holders(table: &RoutingTable, partition: Partition) -> (bool, Vec<RegionHolders>) {
     let mut regions: Vec<RegionHolders> = Vec::new();
-    for node in table.candidates(partition).iter().map(|node| &table.nodes()[usize::from(*node)]) {
+    for node in table.candidates(partition).iter().map(|node| table.node(*node)) {
         match regions.last_mut().filter(|last| last.region == node.region.as_str()) {
             Some(last) => last.replicas.push(node.id.to_string()),
             None => regions.push(RegionHolders {

@@ -11,7 +11,7 @@ use crate::partition::owner::Owners;
 use crate::partition::owner::{Message, Partitions};
 use crate::partition::record_codec::{self, RecordBatch};
 use crate::partition::replication::{Cause, Change};
-use crate::swarm::InfoHash;
+use crate::swarm::{InfoHash, Partition};
 use crate::telemetry::trace::{Steps, names::span};
 use crate::wire::peer::Refusal;
 
@@ -98,7 +98,7 @@ impl<F: FnOnce(Result<(), Refusal>)> Left<F> {
 }
 
 /// The digest of a partition over the stamps from `from` to before `to`; `None` when its owner is overloaded.
-pub async fn digest(owners: &Owners, partition: u16, from: u64, to: u64) -> Option<Vec<u64>> {
+pub async fn digest(owners: &Owners, partition: Partition, from: u64, to: u64) -> Option<Vec<u64>> {
     let mut walk = DigestWalk::new(partition, Window { from, to });
     loop {
         let step = owners.visit(partition, move |partitions, now| {
@@ -114,7 +114,7 @@ pub async fn digest(owners: &Owners, partition: u16, from: u64, to: u64) -> Opti
 }
 
 /// A chunk of a partition, see [`pull::chunk`].
-pub async fn chunk(owners: &Owners, partition: u16, buckets: u64, cursor: Vec<u8>) -> Result<Chunk, Refusal> {
+pub async fn chunk(owners: &Owners, partition: Partition, buckets: u64, cursor: Vec<u8>) -> Result<Chunk, Refusal> {
     let chunk = owners.visit(partition, move |partitions, now| {
         pull::chunk(partitions, partition, buckets, &cursor, pull::MAX_CHUNK, now)
     });

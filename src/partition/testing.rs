@@ -10,6 +10,7 @@ use crate::partition::anti_entropy::digest::{DigestWalk, Window};
 use crate::partition::merge::{AnyRecord, Held};
 use crate::partition::record_codec::{self, RecordBatch};
 use crate::swarm::*;
+use crate::swarm::{Partition, PartitionCount};
 
 pub const TTL: u16 = 2_700;
 pub const WALL: u64 = 1_700_000_000_000;
@@ -44,7 +45,7 @@ pub struct Node {
 
 impl Node {
     /// A node with as many partitions, whose clocks read so.
-    pub fn new(partitions: u16, uptime: u64, wall_millis: u64) -> Self {
+    pub fn new(partitions: PartitionCount, uptime: u64, wall_millis: u64) -> Self {
         let hash = KeyedHash::new(&[1; 16]);
         let quota = Arc::new(Quota::new(1 << 20, 1 << 21, 1 << 21));
         let now = Now { uptime: Duration::from_secs(uptime), wall_millis };
@@ -110,7 +111,7 @@ impl Node {
         crate::partition::merge::merge_chunk(bytes, waited, &mut self.partitions, self.now).unwrap()
     }
 
-    pub fn digest(&self, partition: u16, window: Window, budget: usize) -> Vec<u64> {
+    pub fn digest(&self, partition: Partition, window: Window, budget: usize) -> Vec<u64> {
         let mut walk = DigestWalk::new(partition, window);
         while !walk.step(&self.partitions, self.now, budget) {}
         walk.digest().to_vec()

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{ClusterRouting, NO_HOLDER, Router, STALE_INTERVALS};
+use crate::cluster::NodeIndex;
 use crate::link::{Class, Completion, LinkError};
 use crate::net::outbox::Outbox;
 use crate::partition::{Route, Routes, Tally, UdpAnnounce, jittered, traced};
@@ -31,7 +32,7 @@ impl Router {
         let Some(cluster) = &self.cluster else { return };
         let began = cluster.clock.now().uptime;
         let flight = Flight::new(self, cluster, announces, outbox, began, record);
-        match u16::try_from(node).ok().filter(|node| usize::from(*node) < routes.table.nodes().len()) {
+        match routes.table.indexes().nth(node) {
             Some(node) => flight.send(routes, node),
             None => flight.last_resort(),
         }
@@ -50,7 +51,7 @@ struct Flight {
     /// The times of their batch.
     record: FlightRecord,
     /// Nodes that were asked.
-    tried: Vec<u16>,
+    tried: Vec<NodeIndex>,
 }
 
 impl Flight {
@@ -67,7 +68,7 @@ impl Flight {
         Self { router, cluster, announces, outbox, began, record, tried: Vec::new() }
     }
 
-    fn send(mut self, routes: &Routes, node: u16) {
+    fn send(mut self, routes: &Routes, node: NodeIndex) {
         let (Some(deadline), Some(peer)) = (self.cluster.time_left(self.began), routes.peer(node)) else {
             return self.last_resort();
         };
@@ -92,7 +93,7 @@ impl Flight {
             return;
         }
         let routes = self.cluster.routes.load();
-        let mut by_node: BTreeMap<Option<u16>, Vec<UdpAnnounce>> = BTreeMap::new();
+        let mut by_node: BTreeMap<Option<NodeIndex>, Vec<UdpAnnounce>> = BTreeMap::new();
         let mut here = Vec::new();
         for mut request in left {
             request.trace.iter_mut().for_each(|trace| trace.called(Some(error)));
@@ -213,7 +214,7 @@ impl Flight {
             (None, _) if traces.may_tell(now) => {
                 let said = traced::said(&request.announce, self.router.owners.partition(request.hash));
                 let routes = self.cluster.routes.load();
-                let node = self.tried.last().and_then(|at| routes.table.nodes().get(usize::from(*at)));
+                let node = self.tried.last().and_then(|at| routes.table.nodes().get(at.index()));
                 let (client, node) = (traced::client(&request.to), node.map(|node| node.id.to_string()));
                 traces.afterwards(self.record, why, Transport::Udp, client, Some(&said), node);
             }

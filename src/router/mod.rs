@@ -19,6 +19,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::cluster::NodeIndex;
 use crate::link::Class;
 use crate::net::outbox::Outbox;
 use crate::net::yield_once;
@@ -262,7 +263,7 @@ impl Router {
         let Some(routes) = routes else { return (self.owners.place(hash, owners), Source::Owner) };
         match routes.next(self.owners.partition(hash), &[]) {
             Route::Here(source) => (self.owners.place(hash, owners), source),
-            Route::Node(node, _, source) => (owners + usize::from(node), source),
+            Route::Node(node, _, source) => (owners + node.index(), source),
             Route::Nobody => (owners + routes.table.nodes().len(), Source::Stale),
         }
     }
@@ -328,11 +329,9 @@ impl ClusterRouting {
         Sent { incarnation: self.incarnation, millis }
     }
 
-    fn count_forwarded(&self, node: u16, announces: usize, again: bool) {
+    fn count_forwarded(&self, node: NodeIndex, announces: usize, again: bool) {
         let routes = self.routes.load();
-        let nodes = routes.table.nodes();
-        let own = &nodes[usize::from(routes.table.me())].region;
-        let near = nodes.get(usize::from(node)).is_none_or(|node| node.region == *own);
+        let near = routes.table.is_in_own_region(node);
         let counter = if near { &self.metrics.forwarded } else { &self.metrics.forwarded_abroad };
         counter.fetch_add(announces as u64, Relaxed);
         if again {

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::{ClusterRouting, Router, Unavailable, answered};
+use crate::cluster::NodeIndex;
 use crate::link::Class;
 use crate::partition::{Message, Route};
 use crate::swarm::{Counts, Family, InfoHash};
@@ -44,7 +45,7 @@ impl Router {
     ) -> Vec<Wanted> {
         let (mut here, mut tried, began) = (Vec::new(), Vec::new(), cluster.clock.now().uptime);
         while let Some(deadline) = cluster.time_left(began).filter(|_| !wanted.is_empty()) {
-            let mut by_node: BTreeMap<u16, Vec<Wanted>> = BTreeMap::new();
+            let mut by_node: BTreeMap<NodeIndex, Vec<Wanted>> = BTreeMap::new();
             let mut calls = Vec::new();
             {
                 let routes = cluster.routes.load();

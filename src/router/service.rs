@@ -11,7 +11,7 @@ use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
 use crate::partition::anti_entropy::pull::Chunk;
 use crate::partition::{ManagerMessage, Message, PartialReplies, Routed, RoutedAnnounce, peer_requests, traced};
-use crate::swarm::{Family, InfoHash};
+use crate::swarm::{Family, InfoHash, Partition};
 use crate::telemetry::trace::{OpenTrace, names::span};
 use crate::wire::peer::announces as routed;
 use crate::wire::peer::{Refusal, Reply, Request};
@@ -103,13 +103,12 @@ impl ClusterService {
 
     /// Whether a partition may be copied by another node: it is held here, and if that node is to hold it, this one already
     /// tells it of all changes. Else changes could be lost between the copy and the first of them.
-    fn may_copy(&self, cluster: &ClusterRouting, partition: u16, from: &NodeId) -> bool {
+    fn may_copy(&self, cluster: &ClusterRouting, partition: Partition, from: &NodeId) -> bool {
         let routes = cluster.routes.load();
         let table = &routes.table;
-        let own = &table.nodes()[usize::from(table.me())].region;
-        let Some(at) = table.nodes().iter().position(|node| node.id == *from) else { return false };
-        let told = table.replicas(partition).contains(&(at as u16)) || table.nodes()[at].region != *own;
-        partition < self.router.owners.partitions() && table.is_held_here(partition) && told
+        let Some(node) = table.index_of(from) else { return false };
+        let told = table.replicas(partition).contains(&node) || !table.is_in_own_region(node);
+        self.router.owners.partitions().contains(partition) && table.is_held_here(partition) && told
     }
 }
 

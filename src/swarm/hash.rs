@@ -3,7 +3,7 @@
 
 use siphasher::sip::SipHasher13;
 
-use super::InfoHash;
+use super::{InfoHash, SwarmKey};
 
 /// SipHash-1-3 under a secret key. Nodes that share the key agree on every partition.
 #[derive(Clone, Copy)]
@@ -23,6 +23,11 @@ impl KeyedHash {
     /// The hash of an info hash: its lowest bits choose the partition, the others the place within it.
     pub fn info_hash(&self, info_hash: &InfoHash) -> u64 {
         self.hash(&info_hash.0)
+    }
+
+    /// The key of a swarm.
+    pub fn swarm_key(&self, info_hash: InfoHash) -> SwarmKey {
+        SwarmKey { hash: self.info_hash(&info_hash), info_hash }
     }
 }
 

@@ -13,7 +13,7 @@ use super::peers::{PeerSelection, Peers};
 use super::record::{AddressFamily, Record, Second};
 use super::slab::Slab;
 use super::stamp::{HlcTime, Role, Stamp};
-use super::{Announce, Counts, Event, InfoHash};
+use super::{Announce, Counts, Event, InfoHash, PartitionCount};
 
 pub use replicated::Merged;
 
@@ -125,9 +125,9 @@ pub struct Store<F: AddressFamily> {
 impl<F: AddressFamily> Store<F> {
     /// An empty store. `partitions` is a power of two, the same on every node; `ttl` is the lifetime of a peer in
     /// seconds, at most [`Second::MAX_AGE`] less a minute for the sweep.
-    pub fn new(hash: KeyedHash, partitions: u16, ttl: u16, quota: Arc<Quota>) -> Self {
-        debug_assert!(partitions.is_power_of_two() && ttl <= Second::MAX_AGE - 60);
-        let indexes = vec![Index::default(); usize::from(partitions)].into_boxed_slice();
+    pub fn new(hash: KeyedHash, partitions: PartitionCount, ttl: u16, quota: Arc<Quota>) -> Self {
+        debug_assert!(ttl <= Second::MAX_AGE - 60);
+        let indexes = vec![Index::default(); usize::from(partitions.get())].into_boxed_slice();
         let (swarms, totals, sweep) = (Slab::default(), Totals::default(), Cursor::default());
         Self { hash, ttl, quota, swarms, indexes, totals, sweep, keeps_all_stops: false }
     }

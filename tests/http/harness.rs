@@ -14,14 +14,14 @@ use tidings::frontend::http::{HttpContext, HttpMetrics, HttpOptions, serve};
 use tidings::net::{bind, outbox::Outbox};
 use tidings::partition::{Answers, Common, OwnerThread, Owners, Supervisor, SupervisorArguments};
 use tidings::router::Router;
-use tidings::swarm::{KeyedHash, Quota};
+use tidings::swarm::{KeyedHash, PartitionCount, Quota};
 use tidings::telemetry::trace::Traces;
 use tokio::sync::watch;
 
 /// A percent-encoded info hash.
 pub const HASH: &str = "%124Vx%9A%BC%DE%F1%23Eg%89%AB%CD%EF%124Vx%9A";
 
-const PARTITIONS: u16 = 256;
+const PARTITIONS: PartitionCount = PartitionCount::new(256);
 
 /// The default options, with few connections and a long idle time.
 pub fn options() -> HttpOptions {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::cluster::membership::member::{Member, NodeId, PartitionSet, Region};
+use crate::swarm::Partition;
 
 /// Who this node is. Stays as it is while the node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +144,8 @@ pub(super) fn held_text(held: &PartitionSet, partitions: u16) -> String {
     }
     let mut bitmap = vec![0u8; usize::from(partitions).div_ceil(8)];
     for partition in held.iter() {
-        if let Some(byte) = bitmap.get_mut(usize::from(partition / 8)) {
-            *byte |= 1 << (partition % 8);
+        if let Some(byte) = bitmap.get_mut(partition.index() / 8) {
+            *byte |= 1 << (partition.0 % 8);
         }
     }
     format!("x{}", hex::encode(bitmap))
@@ -156,7 +157,8 @@ fn read_held(text: &str, partitions: u16) -> Option<PartitionSet> {
     if bitmap.len() != usize::from(partitions).div_ceil(8) {
         return None;
     }
-    Some((0..partitions).filter(|at| bitmap[usize::from(at / 8)] >> (at % 8) & 1 == 1).collect())
+    let held = |at: &u16| bitmap[usize::from(at / 8)] >> (at % 8) & 1 == 1;
+    Some((0..partitions).filter(held).map(Partition).collect())
 }
 
 #[cfg(test)]
@@ -189,7 +191,7 @@ mod tests {
             partitions in prop::sample::select(vec![1u16, 4, 256, 32_768]),
             held in prop::collection::vec(any::<u16>(), 0..2_000),
         ) {
-            let held = held.into_iter().map(|at| at % partitions).collect();
+            let held = held.into_iter().map(|at| at % partitions).map(Partition).collect();
             let said = advertised(partitions, held);
             prop_assert_eq!(read(&said.to_keys().into_iter().collect()), Ok(said));
         }
@@ -204,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_worst_set_of_partitions_fits_into_a_value() {
-        let said = advertised(32_768, (0..32_768).step_by(2).collect());
+        let said = advertised(32_768, (0..32_768).step_by(2).map(Partition).collect());
         let keys: BTreeMap<_, _> = said.to_keys().into_iter().collect();
         assert_eq!(keys["held"].len(), 1 + 32_768 / 4);
         assert_eq!(read(&keys), Ok(said));
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn missing_and_malformed_texts_are_told_apart() {
-        let said: BTreeMap<_, _> = advertised(256, PartitionSet::all(3)).to_keys().into_iter().collect();
+        let said: BTreeMap<_, _> = advertised(256, (0..3).map(Partition).collect()).to_keys().into_iter().collect();
         for key in said.keys() {
             let mut keys = said.clone();
             keys.remove(key);

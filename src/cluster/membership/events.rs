@@ -75,6 +75,7 @@ impl MemberEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::swarm::Partition;
     use MemberEvent::*;
 
     fn member(id: &str, change: impl Fn(&mut Member)) -> Member {
@@ -99,7 +100,7 @@ mod tests {
         let leaving = || member("m", |member| member.leaving = true);
         let anew = || member("m", |member| member.incarnation = 2);
         let anew_down = || member("m", |member| (member.incarnation, member.alive) = (2, false));
-        let holding = || member("m", |member| member.held.insert(3));
+        let holding = || member("m", |member| member.held.insert(Partition(3)));
         let cases = [
             (None, Some(up()), vec![Joined(up())]),
             (Some(up()), None, vec![Left(up())]),

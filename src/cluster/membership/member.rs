@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::swarm::{Partition, PartitionCount};
 use serde::{Deserialize, Serialize};
 
 /// The name of a node, unique in its cluster (`node.id`).
@@ -91,28 +92,28 @@ pub struct PartitionSetError;
 
 impl PartitionSet {
     /// The partitions from 0 to `count`, less one.
-    pub fn all(count: u16) -> Self {
-        (0..count).collect()
+    pub fn all(partitions: PartitionCount) -> Self {
+        partitions.iter().collect()
     }
 
     /// Whether a partition is in it.
-    pub fn contains(&self, partition: u16) -> bool {
-        self.words.get(usize::from(partition / 64)).is_some_and(|word| word >> (partition % 64) & 1 == 1)
+    pub fn contains(&self, partition: Partition) -> bool {
+        self.words.get(partition.index() / 64).is_some_and(|word| word >> (partition.0 % 64) & 1 == 1)
     }
 
     /// Adds a partition.
-    pub fn insert(&mut self, partition: u16) {
-        let at = usize::from(partition / 64);
+    pub fn insert(&mut self, partition: Partition) {
+        let at = partition.index() / 64;
         if self.words.len() <= at {
             self.words.resize(at + 1, 0);
         }
-        self.words[at] |= 1 << (partition % 64);
+        self.words[at] |= 1 << (partition.0 % 64);
     }
 
     /// Takes a partition out.
-    pub fn remove(&mut self, partition: u16) {
-        if let Some(word) = self.words.get_mut(usize::from(partition / 64)) {
-            *word &= !(1 << (partition % 64));
+    pub fn remove(&mut self, partition: Partition) {
+        if let Some(word) = self.words.get_mut(partition.index() / 64) {
+            *word &= !(1 << (partition.0 % 64));
         }
         // So that equal sets are equal.
         while self.words.last() == Some(&0) {
@@ -131,8 +132,10 @@ impl PartitionSet {
     }
 
     /// Its partitions in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        (0..self.words.len() * 64).map(|partition| partition as u16).filter(|partition| self.contains(*partition))
+    pub fn iter(&self) -> impl Iterator<Item = Partition> + '_ {
+        (0..self.words.len() * 64)
+            .map(|partition| Partition(partition as u16))
+            .filter(|partition| self.contains(*partition))
     }
 
     /// Reads what [`fmt::Display`] writes: ranges such as `0-3,7`; partitions are below `count`.
@@ -148,14 +151,14 @@ impl PartitionSet {
             if first > last || last >= count {
                 return Err(PartitionSetError);
             }
-            (first..=last).for_each(|partition| set.insert(partition));
+            (first..=last).for_each(|partition| set.insert(Partition(partition)));
         }
         Ok(set)
     }
 }
 
-impl FromIterator<u16> for PartitionSet {
-    fn from_iter<I: IntoIterator<Item = u16>>(partitions: I) -> Self {
+impl FromIterator<Partition> for PartitionSet {
+    fn from_iter<I: IntoIterator<Item = Partition>>(partitions: I) -> Self {
         let mut set = Self::default();
         partitions.into_iter().for_each(|partition| set.insert(partition));
         set
@@ -168,7 +171,7 @@ impl fmt::Display for PartitionSet {
         let mut separator = "";
         while let Some(first) = partitions.next() {
             let mut last = first;
-            while let Some(next) = partitions.next_if(|next| *next == last + 1) {
+            while let Some(next) = partitions.next_if(|next| next.0 == last.0 + 1) {
                 last = next;
             }
             if first == last {
@@ -196,11 +199,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_survives_its_text(partitions in prop::collection::btree_set(0u16..300, 0..200), gone in 0u16..300) {
-            let mut set: PartitionSet = partitions.iter().copied().collect();
+            let mut set: PartitionSet = partitions.iter().copied().map(Partition).collect();
             prop_assert_eq!(PartitionSet::parse(&set.to_string(), 300), Ok(set.clone()));
-            prop_assert_eq!(set.iter().collect::<Vec<_>>(), partitions.iter().copied().collect::<Vec<_>>());
-            set.remove(gone);
-            let left: PartitionSet = partitions.iter().copied().filter(|at| *at != gone).collect();
+            prop_assert_eq!(set.iter().collect::<Vec<_>>(), partitions.iter().copied().map(Partition).collect::<Vec<_>>());
+            set.remove(Partition(gone));
+            let left: PartitionSet = partitions.iter().copied().filter(|at| *at != gone).map(Partition).collect();
             prop_assert_eq!(&set, &left);
             prop_assert_eq!(set.len(), left.iter().count());
         }
@@ -217,6 +220,6 @@ mod tests {
             assert_eq!(PartitionSet::parse(text, 256), Err(PartitionSetError), "{text}");
         }
         assert_eq!(PartitionSet::parse("", 256), Ok(PartitionSet::default()));
-        assert_eq!(PartitionSet::all(256).to_string(), "0-255");
+        assert_eq!(PartitionSet::all(PartitionCount::new(256)).to_string(), "0-255");
     }
 }

@@ -6,5 +6,5 @@ mod routing_table;
 mod stability;
 
 pub use preference::*;
-pub use routing_table::{RoutingTable, TableNode};
+pub use routing_table::{NodeIndex, RoutingTable, TableNode};
 pub use stability::{StableMember, StableMembers, StableMembership};

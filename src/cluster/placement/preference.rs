@@ -28,6 +28,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use hashring::{DefaultHashBuilder, HashRing};
 
 use crate::cluster::{NodeId, Region, StableMember, StableMembers};
+use crate::swarm::{Partition, PartitionCount};
 
 #[cfg(test)]
 mod tests;
@@ -48,7 +49,7 @@ const ALGORITHM: &[u8] = b"tidings placement 1";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     regions: Vec<RegionPlacement>,
-    partitions: u16,
+    partitions: PartitionCount,
     fingerprint: u64,
 }
 
@@ -66,15 +67,15 @@ pub(super) struct RegionPlacement {
 
 impl RegionPlacement {
     /// The nodes of a partition, as indexes; empty if there is no such partition.
-    pub(super) fn row(&self, partition: u16) -> &[u16] {
-        let start = usize::from(partition) * self.copies;
+    pub(super) fn row(&self, partition: Partition) -> &[u16] {
+        let start = partition.index() * self.copies;
         self.table.get(start..start + self.copies).unwrap_or_default()
     }
 }
 
 impl Placement {
     /// Places `partitions` partitions, `replicas` copies in each region, or fewer where there are fewer nodes.
-    pub fn compute(ring: &StableMembers, partitions: u16, replicas: u8) -> Self {
+    pub fn compute(ring: &StableMembers, partitions: PartitionCount, replicas: u8) -> Self {
         let regions = ring.as_slice().chunk_by(|a, b| a.region == b.region);
         let regions = regions.map(|members| place(members, partitions, replicas)).collect();
         Self { regions, partitions, fingerprint: fingerprint(ring, partitions, replicas) }
@@ -87,7 +88,7 @@ impl Placement {
 
     /// The nodes of a region that are to hold a partition, the owner first: distinct, and fewer than R only if the region
     /// has fewer. Nobody, if there is no such region or partition.
-    pub fn list(&self, region: &Region, partition: u16) -> impl Iterator<Item = &NodeId> {
+    pub fn list(&self, region: &Region, partition: Partition) -> impl Iterator<Item = &NodeId> {
         let placed = self.region(region);
         placed
             .into_iter()
@@ -95,7 +96,7 @@ impl Placement {
     }
 
     /// How many partitions there are.
-    pub fn partitions(&self) -> u16 {
+    pub fn partitions(&self) -> PartitionCount {
         self.partitions
     }
 
@@ -131,7 +132,7 @@ fn hash(item: impl Hash) -> u64 {
 }
 
 /// Places the members of one region.
-fn place(members: &[StableMember], partitions: u16, replicas: u8) -> RegionPlacement {
+fn place(members: &[StableMember], partitions: PartitionCount, replicas: u8) -> RegionPlacement {
     let members = &members[..members.len().min(usize::from(u16::MAX))];
     let weights: Vec<u64> = members.iter().map(|member| u64::from(member.weight.min(MAX_WEIGHT))).collect();
     let copies = usize::from(replicas).min(weights.iter().filter(|weight| **weight > 0).count());
@@ -142,13 +143,13 @@ fn place(members: &[StableMember], partitions: u16, replicas: u8) -> RegionPlace
     }
 
     let ring = ring(members);
-    let mut table = Vec::with_capacity(usize::from(partitions) * copies);
-    let most = bounds(&weights, u64::from(partitions), copies as u64);
-    let most_owned = bounds(&weights, u64::from(partitions), 1);
+    let mut table = Vec::with_capacity(usize::from(partitions.get()) * copies);
+    let most = bounds(&weights, u64::from(partitions.get()), copies as u64);
+    let most_owned = bounds(&weights, u64::from(partitions.get()), 1);
     let (mut held, mut owned) = (vec![0u64; members.len()], vec![0u64; members.len()]);
     let mut start = 0;
-    for partition in 0..partitions {
-        let place = ((u128::from(partition) << 64) / u128::from(partitions)) as u64;
+    for partition in partitions.iter() {
+        let place = ((u128::from(partition.0) << 64) / u128::from(partitions.get())) as u64;
         start += ring[start..].iter().take_while(|(at, _)| *at < place).count();
         let at = table.len();
         let walk = || ring[start..].iter().chain(&ring[..start]).map(|(_, node)| *node);
@@ -213,7 +214,7 @@ fn bounds(weights: &[u64], partitions: u64, copies: u64) -> Vec<u64> {
     bounds
 }
 
-fn fingerprint(ring: &StableMembers, partitions: u16, replicas: u8) -> u64 {
+fn fingerprint(ring: &StableMembers, partitions: PartitionCount, replicas: u8) -> u64 {
     struct Bytes(Vec<u8>);
     impl Hash for Bytes {
         fn hash<H: Hasher>(&self, state: &mut H) {
@@ -221,7 +222,7 @@ fn fingerprint(ring: &StableMembers, partitions: u16, replicas: u8) -> u64 {
         }
     }
     let mut bytes = ALGORITHM.to_vec();
-    bytes.extend_from_slice(&partitions.to_le_bytes());
+    bytes.extend_from_slice(&partitions.get().to_le_bytes());
     bytes.push(replicas);
     for member in ring.as_slice() {
         for name in [member.region.as_str(), member.id.as_str()] {

@@ -4,9 +4,21 @@ use std::net::SocketAddr;
 
 use crate::cluster::placement::RegionPlacement;
 use crate::cluster::{Member, Members, NodeId, Placement, Region};
+use crate::swarm::{Partition, PartitionCount};
 
 #[cfg(test)]
 mod tests;
+
+/// The position of a node in a [`RoutingTable`]; of no meaning in another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIndex(pub u16);
+
+impl NodeIndex {
+    /// As a position in a list of all nodes.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 /// A node of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +40,13 @@ pub struct TableNode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingTable {
     nodes: Vec<TableNode>,
-    me: u16,
+    me: NodeIndex,
     fingerprint: u64,
     alone: bool,
+    partitions: PartitionCount,
     rows: Vec<Row>,
     /// The lists of all partitions: candidates, placed, replicas, abroad, and again for the next one.
-    lists: Vec<u16>,
+    lists: Vec<NodeIndex>,
 }
 
 /// Where the lists of a partition are.
@@ -53,19 +66,20 @@ struct Row {
 impl RoutingTable {
     /// Makes the table of node `me`. Nodes of the placement that are no members are left out, as nobody knows how to
     /// reach them. If `me` is no member, then all others are abroad, and nothing is placed or held here.
-    pub fn build(me: &NodeId, members: &Members, placement: &Placement, partitions: u16) -> Self {
+    pub fn build(me: &NodeId, members: &Members, placement: &Placement, partitions: PartitionCount) -> Self {
         let members = &members.0[..members.0.len().min(usize::from(u16::MAX))];
         let own = members.iter().position(|member| member.id == *me);
         let regions = regions(members, placement, own.map(|at| &members[at].region));
         let mut table = Self {
             nodes: members.iter().map(TableNode::from).collect(),
-            me: own.unwrap_or(members.len()) as u16,
+            me: NodeIndex(own.unwrap_or(members.len()) as u16),
             fingerprint: placement.fingerprint(),
             alone: members.iter().all(|member| member.id == *me),
-            rows: Vec::with_capacity(usize::from(partitions)),
+            partitions,
+            rows: Vec::with_capacity(usize::from(partitions.get())),
             lists: Vec::new(),
         };
-        for partition in 0..partitions {
+        for partition in partitions.iter() {
             table.add(partition, members, &regions, own.is_some());
         }
         table.lists.shrink_to_fit();
@@ -77,15 +91,42 @@ impl RoutingTable {
         &self.nodes
     }
 
+    /// The node with this index.
+    ///
+    /// # Panics
+    /// When the index is another table's.
+    pub fn node(&self, index: NodeIndex) -> &TableNode {
+        &self.nodes[index.index()]
+    }
+
+    /// The index of a node, if it is a member.
+    pub fn index_of(&self, id: &NodeId) -> Option<NodeIndex> {
+        self.nodes.binary_search_by(|node| node.id.cmp(id)).ok().map(|at| NodeIndex(at as u16))
+    }
+
+    /// The indexes of all nodes.
+    pub fn indexes(&self) -> impl Iterator<Item = NodeIndex> + use<> {
+        (0..self.nodes.len() as u16).map(NodeIndex)
+    }
+
+    /// The region of this node, if it is a member.
+    pub fn own_region(&self) -> Option<&Region> {
+        self.nodes.get(self.me.index()).map(|me| &me.region)
+    }
+
+    /// Whether a node is in the region of this one.
+    pub fn is_in_own_region(&self, index: NodeIndex) -> bool {
+        Some(&self.node(index).region) == self.own_region()
+    }
+
     /// This node's index in [`Self::nodes`].
-    pub fn me(&self) -> u16 {
+    pub fn me(&self) -> NodeIndex {
         self.me
     }
 
     /// How many partitions there are.
-    pub fn partitions(&self) -> u16 {
-        // As many as it was built for.
-        self.rows.len() as u16
+    pub fn partitions(&self) -> PartitionCount {
+        self.partitions
     }
 
     /// The placement's fingerprint.
@@ -96,50 +137,50 @@ impl RoutingTable {
     /// All who are alive and hold a partition, in the order in which to ask them: those of the own region, first as they
     /// are placed, then other holders, then leaving ones; then those of the other regions likewise, the regions sorted
     /// by name, beginning after the own one.
-    pub fn candidates(&self, partition: u16) -> &[u16] {
+    pub fn candidates(&self, partition: Partition) -> &[NodeIndex] {
         let row = self.row(partition);
         self.lists(row.start, 0, row.candidates)
     }
 
     /// The candidates in the own region: the first ones of [`Self::candidates`].
-    pub fn in_region(&self, partition: u16) -> &[u16] {
+    pub fn in_region(&self, partition: Partition) -> &[NodeIndex] {
         let row = self.row(partition);
         self.lists(row.start, 0, row.in_region)
     }
 
     /// The nodes of the own region that are to hold a partition, dead ones too.
-    pub fn placed(&self, partition: u16) -> &[u16] {
+    pub fn placed(&self, partition: Partition) -> &[NodeIndex] {
         let row = self.row(partition);
         self.lists(row.start, u32::from(row.candidates), row.placed)
     }
 
     /// Whether this node is to hold a partition.
-    pub fn is_placed_here(&self, partition: u16) -> bool {
+    pub fn is_placed_here(&self, partition: Partition) -> bool {
         self.row(partition).placed_here
     }
 
     /// Whether this node holds a partition, by what it gossips itself.
-    pub fn is_held_here(&self, partition: u16) -> bool {
+    pub fn is_held_here(&self, partition: Partition) -> bool {
         self.row(partition).held_here
     }
 
     /// The other nodes of the own region that get every delta: those that are to hold the partition, dead ones too, and
     /// all other holders.
-    pub fn replicas(&self, partition: u16) -> &[u16] {
+    pub fn replicas(&self, partition: Partition) -> &[NodeIndex] {
         let row = self.row(partition);
         self.lists(row.start, u32::from(row.candidates) + u32::from(row.placed), row.replicas)
     }
 
     /// For each other region the node that gets the deltas: its first candidate. If nobody there holds the partition, the
     /// first that is alive of those who are to hold it, or the first of them if all are dead.
-    pub fn abroad(&self, partition: u16) -> &[u16] {
+    pub fn abroad(&self, partition: Partition) -> &[NodeIndex] {
         let row = self.row(partition);
         let before = u32::from(row.candidates) + u32::from(row.placed) + u32::from(row.replicas);
         self.lists(row.start, before, row.abroad)
     }
 
     /// Whether some node of the own region is alive and to hold the partition, but does not hold it yet.
-    pub fn placed_without_copy(&self, partition: u16) -> bool {
+    pub fn placed_without_copy(&self, partition: Partition) -> bool {
         self.row(partition).placed_without_copy
     }
 
@@ -153,19 +194,19 @@ impl RoutingTable {
         size_of_val(self.rows.as_slice()) + size_of_val(self.lists.as_slice())
     }
 
-    fn row(&self, partition: u16) -> Row {
-        self.rows.get(usize::from(partition)).copied().unwrap_or_default()
+    fn row(&self, partition: Partition) -> Row {
+        self.rows.get(partition.index()).copied().unwrap_or_default()
     }
 
-    fn lists(&self, start: u32, before: u32, count: u16) -> &[u16] {
+    fn lists(&self, start: u32, before: u32, count: u16) -> &[NodeIndex] {
         let start = start as usize + before as usize;
         &self.lists[start..start + usize::from(count)]
     }
 
     /// Adds the next partition. The first of the regions is the own one, if `own`.
-    fn add(&mut self, partition: u16, members: &[Member], regions: &[InRegion<'_>], own: bool) {
-        let holds = |node: &u16| {
-            let member = &members[usize::from(*node)];
+    fn add(&mut self, partition: Partition, members: &[Member], regions: &[InRegion<'_>], own: bool) {
+        let holds = |node: &NodeIndex| {
+            let member = &members[node.index()];
             member.alive && member.held.contains(partition)
         };
         let (home, others) = regions.split_at(usize::from(own));
@@ -181,7 +222,7 @@ impl RoutingTable {
             let first = self.lists.len();
             region.holders(partition, members, &mut self.lists);
             let placed = || region.placed(partition);
-            let alive = || placed().find(|node| members[usize::from(*node)].alive);
+            let alive = || placed().find(|node| members[node.index()].alive);
             abroad.extend(self.lists.get(first).copied().or_else(alive).or_else(|| placed().next()));
         }
         let placed_at = self.lists.len();
@@ -194,8 +235,8 @@ impl RoutingTable {
         row.placed = (replicas_at - placed_at) as u16;
         let placed = &self.lists[placed_at..replicas_at];
         row.placed_here = placed.contains(&self.me);
-        row.held_here = own && members[usize::from(self.me)].held.contains(partition);
-        row.placed_without_copy = placed.iter().any(|node| members[usize::from(*node)].alive && !holds(node));
+        row.held_here = own && members[self.me.index()].held.contains(partition);
+        row.placed_without_copy = placed.iter().any(|node| members[node.index()].alive && !holds(node));
 
         for at in (placed_at..replicas_at).chain(start..start + usize::from(row.in_region)) {
             let node = self.lists[at];
@@ -225,25 +266,25 @@ impl From<&Member> for TableNode {
 /// A region's members.
 struct InRegion<'a> {
     /// Indexes of those that stay, then of those that leave, each by id.
-    members: Vec<u16>,
+    members: Vec<NodeIndex>,
     placement: Option<&'a RegionPlacement>,
     /// The members' indexes of the placement's nodes.
-    placed: Vec<Option<u16>>,
+    placed: Vec<Option<NodeIndex>>,
 }
 
 impl InRegion<'_> {
     /// Who is to hold a partition.
-    fn placed(&self, partition: u16) -> impl Iterator<Item = u16> {
+    fn placed(&self, partition: Partition) -> impl Iterator<Item = NodeIndex> {
         let row = self.placement.map(|placement| placement.row(partition)).unwrap_or_default();
         row.iter().filter_map(|at| self.placed[usize::from(*at)])
     }
 
     /// Appends those who are alive and hold a partition: as they are placed, then others, then leaving ones.
-    fn holders(&self, partition: u16, members: &[Member], lists: &mut Vec<u16>) {
+    fn holders(&self, partition: Partition, members: &[Member], lists: &mut Vec<NodeIndex>) {
         let start = lists.len();
-        let placed = self.placed(partition).filter(|node| !members[usize::from(*node)].leaving);
+        let placed = self.placed(partition).filter(|node| !members[node.index()].leaving);
         for node in placed.chain(self.members.iter().copied()) {
-            let member = &members[usize::from(node)];
+            let member = &members[node.index()];
             if member.alive && member.held.contains(partition) && !lists[start..].contains(&node) {
                 lists.push(node);
             }
@@ -261,10 +302,10 @@ fn regions<'a>(members: &[Member], placement: &'a Placement, own: Option<&Region
         names.rotate_left(at);
     }
     let region = |name: &Region| {
-        let mut here: Vec<u16> =
-            (0..).zip(members).filter(|(_, member)| member.region == *name).map(|(at, _)| at).collect();
-        here.sort_by_key(|at| members[usize::from(*at)].leaving);
-        let index = |id: &NodeId| here.iter().copied().find(|at| members[usize::from(*at)].id == *id);
+        let mut here: Vec<NodeIndex> =
+            (0..).map(NodeIndex).zip(members).filter(|(_, member)| member.region == *name).map(|(at, _)| at).collect();
+        here.sort_by_key(|at| members[at.index()].leaving);
+        let index = |id: &NodeId| here.iter().copied().find(|at| members[at.index()].id == *id);
         let placement = placement.region(name);
         let placed = placement.map(|placement| placement.nodes.iter().map(index).collect()).unwrap_or_default();
         InRegion { members: here, placement, placed }

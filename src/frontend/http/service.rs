@@ -17,7 +17,7 @@ use super::metrics::{Action, Outcome};
 use super::{HttpContext, ProxyHeaderError};
 use crate::partition::{jittered, traced};
 use crate::router::{self, STALE_INTERVALS};
-use crate::swarm::{Announce, Event, Family, PeerAddr};
+use crate::swarm::{Announce, Event, Family, Partition, PeerAddr};
 use crate::telemetry::trace::{FlightRecord, OpenTrace, Parent, TRACEPARENT, Transport, Why, names::span};
 use crate::wire::answered_by::{NODE_HEADER, PROBE_HEADER, REGION_HEADER};
 use crate::wire::bencode::{self, RetryIn};
@@ -226,7 +226,14 @@ impl Session {
     }
 
     /// Tells of an announce that has no trace if it was slow or has failed.
-    fn tell_afterwards(&self, record: FlightRecord, announce: &Announce, partition: u16, client: IpAddr, failed: bool) {
+    fn tell_afterwards(
+        &self,
+        record: FlightRecord,
+        announce: &Announce,
+        partition: Partition,
+        client: IpAddr,
+        failed: bool,
+    ) {
         let traces = &self.context.traces;
         let now = traces.now();
         let why = if failed { Why::Failed(UNAVAILABLE) } else { Why::Slow };

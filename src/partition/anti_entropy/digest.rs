@@ -15,7 +15,7 @@ use crate::clock::Now;
 use crate::faults;
 use crate::partition::Partitions;
 use crate::partition::anti_entropy::scan::{ScanCursor, ScannedSwarm, Visitor, bucket};
-use crate::swarm::{AddressFamily, InfoHash, Record, Second};
+use crate::swarm::{AddressFamily, InfoHash, Partition, Record, Second};
 pub use crate::wire::peer::BUCKETS;
 
 /// The stamps that count, in milliseconds of the hybrid logical clock.
@@ -48,7 +48,7 @@ pub type Digest = [u64; BUCKETS];
 /// Makes a digest in steps, each within a visit of the owner, between which its store may change.
 #[derive(Debug)]
 pub struct DigestWalk {
-    partition: u16,
+    partition: Partition,
     place: Option<ScanCursor>,
     sums: Sums,
 }
@@ -68,7 +68,7 @@ impl DigestWalk {
     pub const STEP: usize = 2_048;
 
     /// A walk at its start.
-    pub fn new(partition: u16, window: Window) -> Self {
+    pub fn new(partition: Partition, window: Window) -> Self {
         let sums = Sums { window, digest: [0; BUCKETS], now: Second::default(), ttl: 0, counts: None };
         Self { partition, place: Some(ScanCursor::START), sums }
     }

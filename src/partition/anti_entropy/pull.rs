@@ -17,7 +17,7 @@ use crate::partition::anti_entropy::digest::{Digest, Window};
 use crate::partition::anti_entropy::scan::{ScanCursor, ScannedSwarm, Visitor};
 use crate::partition::merge::Taken;
 use crate::partition::record_codec::RecordBatch;
-use crate::swarm::{AddressFamily, Record, Second};
+use crate::swarm::{AddressFamily, Partition, Record, Second};
 use crate::telemetry::trace::names;
 use crate::wire::peer::Refusal;
 
@@ -47,7 +47,7 @@ pub struct BadCursor;
 /// When the cursor makes no sense.
 pub fn chunk(
     partitions: &Partitions,
-    partition: u16,
+    partition: Partition,
     buckets: u64,
     cursor: &[u8],
     budget: usize,
@@ -111,12 +111,17 @@ impl PullError {
 /// The copy that is pulled from, on another node. Every call has a deadline.
 pub trait RemoteCopy: Sync {
     /// The digest of a partition over the stamps from `from` to before `to`.
-    fn digest(&self, partition: u16, from: u64, to: u64) -> impl Future<Output = Result<Vec<u64>, PullError>> + Send;
+    fn digest(
+        &self,
+        partition: Partition,
+        from: u64,
+        to: u64,
+    ) -> impl Future<Output = Result<Vec<u64>, PullError>> + Send;
 
     /// The pieces of a chunk and the cursor of the next, see [`chunk`].
     fn fetch(
         &self,
-        partition: u16,
+        partition: Partition,
         buckets: u64,
         cursor: Vec<u8>,
     ) -> impl Future<Output = Result<(Vec<u8>, Vec<u8>), PullError>> + Send;
@@ -125,7 +130,12 @@ pub trait RemoteCopy: Sync {
 /// The copy that is made equal, on this node. Every call has a deadline.
 pub trait LocalCopy: Sync {
     /// See [`RemoteCopy::digest`].
-    fn digest(&self, partition: u16, from: u64, to: u64) -> impl Future<Output = Result<Vec<u64>, PullError>> + Send;
+    fn digest(
+        &self,
+        partition: Partition,
+        from: u64,
+        to: u64,
+    ) -> impl Future<Output = Result<Vec<u64>, PullError>> + Send;
 
     /// Merges pieces that were made `waited` seconds ago ([`crate::partition::merge::merge_chunk`]).
     fn merge(&self, pieces: Vec<u8>, waited: u32) -> impl Future<Output = Result<Taken, PullError>> + Send;
@@ -198,7 +208,7 @@ pub struct Pulled {
 pub async fn pull(
     source: &impl RemoteCopy,
     target: &impl LocalCopy,
-    partition: u16,
+    partition: Partition,
     options: PullOptions,
 ) -> Result<Pulled, PullError> {
     let mut pulled = Pulled::default();
@@ -228,7 +238,7 @@ pub async fn pull(
             tracing::info_span!(
                 target: names::TARGET,
                 names::span::REPAIR,
-                partition,
+                partition = partition.0,
                 buckets,
                 records = field::Empty,
                 "error.type" = field::Empty,
@@ -250,7 +260,7 @@ pub async fn pull(
 async fn differing(
     source: &impl RemoteCopy,
     target: &impl LocalCopy,
-    partition: u16,
+    partition: Partition,
     options: &PullOptions,
     all: bool,
 ) -> Result<u64, PullError> {
@@ -270,7 +280,7 @@ async fn differing(
 async fn fetch(
     source: &impl RemoteCopy,
     target: &impl LocalCopy,
-    partition: u16,
+    partition: Partition,
     buckets: u64,
     pause: Duration,
     pulled: &mut Pulled,

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use crate::partition::Partitions;
 use crate::partition::merge::Held;
-use crate::swarm::{AddressFamily, Family, InfoHash, Record, Store, V4, V6, order};
+use crate::swarm::{AddressFamily, Family, InfoHash, Partition, Record, Store, V4, V6, order};
 use crate::wire::peer::BUCKETS;
 
 /// Parts of the order, in each of which a bucket is a strand.
@@ -72,7 +72,7 @@ impl ScanCursor {
     pub fn walk(
         self,
         partitions: &Partitions,
-        partition: u16,
+        partition: Partition,
         buckets: u64,
         budget: usize,
         visitor: &mut impl Visitor,
@@ -121,7 +121,7 @@ impl ScanCursor {
 /// The walk over one family.
 struct Pass<'a, F: AddressFamily> {
     store: &'a Store<F>,
-    partition: u16,
+    partition: Partition,
     buckets: u64,
     /// The whole budget of the step…
     whole: usize,

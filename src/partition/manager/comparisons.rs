@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::{NodeId, PartitionSet, RoutingTable};
+use crate::cluster::{NodeId, NodeIndex, PartitionSet, RoutingTable};
 use crate::link::Link;
 use crate::partition::replication::Routes;
+use crate::swarm::Partition;
 
 /// Every partition is compared with another copy once in this time: in turns with each other holder in its region and, by
 /// the node that speaks for the region, with the one that speaks for each other region.
@@ -28,19 +29,19 @@ const AFTER_DROP: Duration = Duration::from_secs(4);
 /// What is being compared and what is to be compared.
 #[derive(Default)]
 pub struct Comparisons {
-    running: BTreeSet<u16>,
+    running: BTreeSet<Partition>,
     /// Nodes to compare everything with, when next, and when for the last time.
     healed: BTreeMap<NodeId, (Duration, Duration)>,
     /// Partitions that become urgent later, with whom to compare them and from when on.
-    postponed: BTreeMap<(u16, NodeId), Duration>,
+    postponed: BTreeMap<(Partition, NodeId), Duration>,
     /// Partitions to be compared with a node as soon as possible.
-    urgent: BTreeSet<(u16, NodeId)>,
+    urgent: BTreeSet<(Partition, NodeId)>,
     /// Urgent comparisons that run, and with whom.
-    running_urgent: BTreeMap<u16, NodeId>,
+    running_urgent: BTreeMap<Partition, NodeId>,
     /// Some of the urgent ones brought what another region knew, and the other nodes of this one do not know it yet.
     news: bool,
     /// The partition that the next regular comparison is for, and its due time.
-    next: (u16, Duration),
+    next: (Partition, Duration),
     /// How often all partitions had their regular comparison.
     rounds: usize,
 }
@@ -63,12 +64,12 @@ impl Comparisons {
     }
 
     /// Compares a partition that a dead node led, soon.
-    pub fn succeed(&mut self, partition: u16, node: NodeId, now: Duration) {
+    pub fn succeed(&mut self, partition: Partition, node: NodeId, now: Duration) {
         self.postponed.insert((partition, node), now + AFTER_DEATH);
     }
 
     /// A comparison has ended. An urgent one that came to nothing, such as for an overloaded owner, is made again.
-    pub fn ended(&mut self, partition: u16, done: bool, now: Duration) {
+    pub fn ended(&mut self, partition: Partition, done: bool, now: Duration) {
         self.running.remove(&partition);
         if let Some(node) = self.running_urgent.remove(&partition)
             && !done
@@ -89,7 +90,7 @@ impl Comparisons {
     }
 
     /// Takes those that are to start now, each with the link to the node to compare with.
-    pub fn due(&mut self, routes: &Routes, held: &PartitionSet, now: Duration) -> Vec<(u16, Arc<Link>)> {
+    pub fn due(&mut self, routes: &Routes, held: &PartitionSet, now: Duration) -> Vec<(Partition, Arc<Link>)> {
         let table = &routes.table;
         let healed: Vec<_> =
             self.healed.iter().filter(|(_, (next, _))| *next <= now).map(|(node, _)| node.clone()).collect();
@@ -106,8 +107,8 @@ impl Comparisons {
         let mut due = Vec::new();
         let waiting = std::mem::take(&mut self.urgent);
         for (partition, node) in waiting {
-            let at = table.nodes().iter().position(|other| other.id == node);
-            let peer = at.and_then(|at| routes.peer(at as u16)).filter(|peer| peer.link.is_routable());
+            let at = table.index_of(&node);
+            let peer = at.and_then(|at| routes.peer(at)).filter(|peer| peer.link.is_routable());
             match peer {
                 // Another cut will bring it back.
                 None => {}
@@ -117,7 +118,7 @@ impl Comparisons {
                 Some(peer) => {
                     self.running.insert(partition);
                     self.running_urgent.insert(partition, node.clone());
-                    self.news |= at.is_some_and(|at| !table.in_region(partition).contains(&(at as u16)));
+                    self.news |= at.is_some_and(|at| !table.in_region(partition).contains(&at));
                     due.push((partition, peer.link.clone()));
                 }
             }
@@ -134,10 +135,10 @@ impl Comparisons {
                     first
                 }
             };
-            self.next.0 = partition.wrapping_add(1);
+            self.next.0 = Partition(partition.0.wrapping_add(1));
             let others = others(table, partition);
             // Not all partitions with the same node at once.
-            let turn = self.rounds.wrapping_add(partition.into()).checked_rem(others.len());
+            let turn = self.rounds.wrapping_add(partition.index()).checked_rem(others.len());
             let chosen = turn.and_then(|turn| others.get(turn).copied());
             let peer = chosen.and_then(|node| routes.peer(node)).filter(|peer| peer.link.is_routable());
             if let Some(peer) = peer
@@ -151,7 +152,7 @@ impl Comparisons {
 }
 
 /// Whom this node compares a partition with regularly.
-fn others(table: &RoutingTable, partition: u16) -> Vec<u16> {
+fn others(table: &RoutingTable, partition: Partition) -> Vec<NodeIndex> {
     let near = table.in_region(partition);
     let speaks_for_region = near.first() == Some(&table.me());
     let far = if speaks_for_region { table.abroad(partition) } else { &[] };
@@ -159,9 +160,9 @@ fn others(table: &RoutingTable, partition: u16) -> Vec<u16> {
 }
 
 /// Whether a partition is to be compared with a node that was cut off: any holder of the region, and abroad the owner.
-fn shares(routes: &Routes, partition: u16, node: &NodeId) -> bool {
+fn shares(routes: &Routes, partition: Partition, node: &NodeId) -> bool {
     let table = &routes.table;
-    let is = |at: &u16| table.nodes()[usize::from(*at)].id == *node;
+    let is = |at: &NodeIndex| table.node(*at).id == *node;
     let near = table.in_region(partition);
     let owner = near.first() == Some(&table.me());
     near.iter().any(is) || owner && table.candidates(partition)[near.len()..].iter().any(is)

@@ -24,6 +24,7 @@ use crate::link::{Link, Links};
 use crate::partition::anti_entropy::pull::Pulled;
 use crate::partition::owner::Owners;
 use crate::partition::replication::SharedRoutes;
+use crate::swarm::{Partition, PartitionCount};
 use crate::telemetry::trace::{Traces, names};
 use comparisons::Comparisons;
 use view::{Summary, View};
@@ -61,7 +62,7 @@ pub struct ManagerArguments {
     /// Whether it has been told of other nodes.
     pub has_seeds: bool,
     /// Partitions of the cluster.
-    pub partitions: u16,
+    pub partitions: PartitionCount,
     /// Replicas in each region.
     pub replicas: u8,
     /// Lifetime of a peer, in seconds.
@@ -95,9 +96,9 @@ pub enum ManagerMessage {
     /// Time has passed.
     Tick,
     /// A pull has ended.
-    Pulled(u16, Option<Pulled>),
+    Pulled(Partition, Option<Pulled>),
     /// The data of a partition is gone.
-    Dropped(u16),
+    Dropped(Partition),
     /// Another node has dropped changes for this one.
     Compare(NodeId),
     /// The owner with this number has failed and was replaced by one that has nothing.
@@ -125,13 +126,13 @@ pub struct State {
     /// When the membership last changed.
     changed: Duration,
     /// Partitions that are being pulled, with the time of their begin and the node that they come from.
-    pulls: BTreeMap<u16, (Duration, NodeId)>,
+    pulls: BTreeMap<Partition, (Duration, NodeId)>,
     /// Pulls that ended without success, and when to try again.
-    retries: BTreeMap<u16, (u32, Duration)>,
+    retries: BTreeMap<Partition, (u32, Duration)>,
     /// Partitions no longer held, and when their data goes.
-    dropping: BTreeMap<u16, Duration>,
+    dropping: BTreeMap<Partition, Duration>,
     /// Those of them whose data is going.
-    clearing: BTreeSet<u16>,
+    clearing: BTreeSet<Partition>,
     comparisons: Comparisons,
     /// Partitions that were pulled since that was last told, and the records in them.
     handed: (usize, u64),
@@ -262,8 +263,8 @@ impl State {
     /// What a failed owner held has to be pulled again; meanwhile the replicas answer.
     fn replaced(&mut self, number: usize) {
         let owners = self.arguments.owners.load().len();
-        let lost: Vec<u16> =
-            self.held.iter().filter(|at| self.arguments.owners.place((*at).into(), owners) == number).collect();
+        let lost: Vec<Partition> =
+            self.held.iter().filter(|at| self.arguments.owners.owner_of(*at, owners) == number).collect();
         lost.into_iter().for_each(|partition| self.held.remove(partition));
         self.refresh();
     }
@@ -276,8 +277,8 @@ impl State {
         let lonely = self.arguments.has_seeds && self.members.0.len() <= 1;
         let settle = if lonely { SETTLE_LONELY } else { SETTLE };
         let settled = !self.arguments.has_seeds || now.saturating_sub(self.changed.max(self.started)) >= settle;
-        let missing = (0..self.arguments.partitions).filter(|partition| table.is_placed_here(*partition));
-        let missing: Vec<u16> = missing.filter(|partition| !self.held.contains(*partition)).collect();
+        let missing = self.arguments.partitions.iter().filter(|partition| table.is_placed_here(*partition));
+        let missing: Vec<Partition> = missing.filter(|partition| !self.held.contains(*partition)).collect();
         for partition in missing {
             let busy = self.pulls.contains_key(&partition) || self.clearing.contains(&partition);
             if busy || self.retries.get(&partition).is_some_and(|(_, at)| now < *at) {
@@ -302,14 +303,14 @@ impl State {
             let Some(&(node, peer)) = reachable.get(tries.checked_rem(reachable.len()).unwrap_or_default()) else {
                 continue;
             };
-            let from = table.nodes()[usize::from(node)].id.clone();
+            let from = table.node(node).id.clone();
             self.dropping.remove(&partition);
             self.pulls.insert(partition, (now, from));
             self.start_pull(myself, partition, true, peer.link.clone());
         }
     }
 
-    fn start_pull(&self, myself: &ActorRef<ManagerMessage>, partition: u16, handoff: bool, link: Arc<Link>) {
+    fn start_pull(&self, myself: &ActorRef<ManagerMessage>, partition: Partition, handoff: bool, link: Arc<Link>) {
         let (myself, arguments) = (myself.clone(), &self.arguments);
         let job = pull_job::Job {
             partition,
@@ -326,7 +327,7 @@ impl State {
         });
     }
 
-    fn pulled(&mut self, partition: u16, pulled: Option<Pulled>) {
+    fn pulled(&mut self, partition: Partition, pulled: Option<Pulled>) {
         if let Some(pulled) = &pulled {
             self.arguments.status.count(pulled, self.pulls.contains_key(&partition));
         }
@@ -351,7 +352,7 @@ impl State {
     /// One line for each handoff to this node, when all that belongs to it has come.
     fn tell_handoff(&mut self) {
         let table = &self.arguments.routes.load_full().table;
-        let missing = (0..self.arguments.partitions).any(|at| table.is_placed_here(at) && !self.held.contains(at));
+        let missing = self.arguments.partitions.iter().any(|at| table.is_placed_here(at) && !self.held.contains(at));
         if self.handed.0 > 0 && !missing {
             let (partitions, records) = std::mem::take(&mut self.handed);
             tracing::info!(partitions, records, "partitions were handed to this node, which now serves them");
@@ -363,7 +364,7 @@ impl State {
         let now = self.now();
         let routes = self.arguments.routes.load_full();
         let table = &routes.table;
-        let surplus: Vec<u16> = self.held.iter().filter(|partition| !table.is_placed_here(*partition)).collect();
+        let surplus: Vec<Partition> = self.held.iter().filter(|partition| !table.is_placed_here(*partition)).collect();
         for partition in surplus {
             // Without any node to hold it in this region, this one goes on.
             let kept = table.placed(partition).is_empty() && self.leaving.is_none();
@@ -396,8 +397,7 @@ impl State {
         }
         if self.comparisons.take_news() {
             let table = &routes.table;
-            let region = |at: u16| table.nodes().get(usize::from(at)).map(|node| &node.region);
-            let near = (0..table.nodes().len() as u16).filter(|at| region(*at) == region(table.me()));
+            let near = table.indexes().filter(|at| table.is_in_own_region(*at));
             near.filter_map(|at| routes.peer(at)).for_each(|peer| pull_job::tell_to_compare(&peer.link));
         }
     }

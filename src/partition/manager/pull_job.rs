@@ -11,6 +11,7 @@ use crate::partition::anti_entropy::pull::{self, LocalCopy, PullError, PullOptio
 use crate::partition::merge::{self, Taken};
 use crate::partition::owner::Owners;
 use crate::partition::peer_requests;
+use crate::swarm::Partition;
 use crate::telemetry::trace::names;
 use crate::wire::peer::{Reply, Request};
 
@@ -24,7 +25,7 @@ const DROP_STEP: usize = 1024;
 /// A pull to be made.
 pub struct Job {
     /// The partition.
-    pub partition: u16,
+    pub partition: Partition,
     /// It is to be held here, and is not yet.
     pub handoff: bool,
     /// The node that it comes from.
@@ -46,7 +47,7 @@ impl Job {
             tracing::info_span!(
                 target: names::TARGET,
                 names::span::HANDOFF,
-                partition,
+                partition = partition.0,
                 %from,
                 records = field::Empty,
                 bytes = field::Empty,
@@ -73,7 +74,7 @@ impl Job {
         match pulled {
             Ok(Ok(pulled)) => Some(pulled),
             Ok(Err(error)) => {
-                tracing::debug!(partition, %error, "a pull failed");
+                tracing::debug!(%partition, %error, "a pull failed");
                 None
             }
             Err(_) => None,
@@ -82,7 +83,7 @@ impl Job {
 }
 
 /// Drops the data of a partition, little by little.
-pub async fn drop_partition(owners: &Owners, partition: u16) {
+pub async fn drop_partition(owners: &Owners, partition: Partition) {
     let step = || {
         owners.visit(partition, move |partitions, _| {
             let v4 = partitions.v4.drop_partition_step(partition, DROP_STEP);
@@ -118,14 +119,19 @@ impl Remote {
 }
 
 impl RemoteCopy for Remote {
-    async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
+    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
         match self.ask(Request::Digest { partition, from, to }).await? {
             Reply::Digest(digest) => Ok(digest),
             _ => Err(PullError::Malformed),
         }
     }
 
-    async fn fetch(&self, partition: u16, buckets: u64, cursor: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), PullError> {
+    async fn fetch(
+        &self,
+        partition: Partition,
+        buckets: u64,
+        cursor: Vec<u8>,
+    ) -> Result<(Vec<u8>, Vec<u8>), PullError> {
         match self.ask(Request::Fetch { partition, buckets, cursor: cursor.into() }).await? {
             Reply::Chunk { pieces, next } => Ok((pieces.into_vec(), next.into_vec())),
             _ => Err(PullError::Malformed),
@@ -134,13 +140,13 @@ impl RemoteCopy for Remote {
 }
 
 struct Local {
-    partition: u16,
+    partition: Partition,
     owners: Arc<Owners>,
     clock: Arc<dyn Clock>,
 }
 
 impl LocalCopy for Local {
-    async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
+    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
         peer_requests::digest(&self.owners, partition, from, to).await.ok_or(PullError::Overloaded)
     }
 

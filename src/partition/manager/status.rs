@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::State;
 use crate::partition::anti_entropy::pull::Pulled;
+use crate::swarm::Partition;
 
 /// What others may read of the manager without asking it.
 #[derive(Default)]
@@ -88,7 +89,7 @@ pub struct MemberStatus {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Transfer {
     /// The partition.
-    pub partition: u16,
+    pub partition: Partition,
     /// Whom it comes from.
     pub from: String,
     /// How long it has taken so far.
@@ -118,11 +119,12 @@ impl State {
         let now = self.now();
         let routes = self.arguments.routes.load();
         let table = &routes.table;
-        let members = table.nodes().iter().enumerate().map(|(at, node)| {
+        let members = table.indexes().map(|at| {
+            let node = table.node(at);
             let member = self.view.members().get(&node.id);
-            let peer = routes.peer(at as u16);
+            let peer = routes.peer(at);
             let queue = peer.map(|peer| peer.queue.status());
-            let reachable = at as u16 == table.me() || peer.is_some_and(|peer| peer.link.is_routable());
+            let reachable = at == table.me() || peer.is_some_and(|peer| peer.link.is_routable());
             let state = match (node.alive, member.is_some_and(|member| member.leaving)) {
                 (false, _) => "down",
                 (true, true) => "leaving",
@@ -134,7 +136,7 @@ impl State {
                 region: node.region.to_string(),
                 state,
                 incarnation: node.incarnation,
-                owned: self.summary.owned.get(at).copied().unwrap_or_default(),
+                owned: self.summary.owned.get(at.index()).copied().unwrap_or_default(),
                 held: member.map_or(0, |member| member.held.len()),
                 lag_seconds: queue.map(|queue| queue.lag.as_secs_f64()),
                 queued_bytes: queue.map_or(0, |queue| queue.bytes),
@@ -151,7 +153,7 @@ impl State {
         });
         self.arguments.status.now.store(Arc::new(ManagerStatus {
             fingerprint: format!("{:016x}", table.fingerprint()),
-            partitions: self.arguments.partitions,
+            partitions: self.arguments.partitions.get(),
             members,
             placed: self.summary.placed,
             held: self.held.len(),

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::{NodeId, Region, RoutingTable};
+use crate::swarm::{Partition, PartitionCount};
 
 /// Whom this node has to compare which partitions with, after the routes have changed from one table to another.
-pub fn to_compare(before: &RoutingTable, after: &RoutingTable, partitions: u16) -> Vec<(u16, NodeId)> {
+pub fn to_compare(before: &RoutingTable, after: &RoutingTable, partitions: PartitionCount) -> Vec<(Partition, NodeId)> {
     let mut found = Vec::new();
-    let me = &after.nodes()[usize::from(after.me())];
-    for partition in 0..partitions {
+    let me = after.node(after.me());
+    for partition in partitions.iter() {
         let (old, new) = (firsts(before, partition), firsts(after, partition));
         // A region's first speaks for it; nobody else has to do anything.
         if new.get(&me.region) != Some(&&me.id) {
@@ -27,9 +28,9 @@ pub fn to_compare(before: &RoutingTable, after: &RoutingTable, partitions: u16) 
 }
 
 /// The first candidate of each region.
-fn firsts(table: &RoutingTable, partition: u16) -> BTreeMap<&Region, &NodeId> {
+fn firsts(table: &RoutingTable, partition: Partition) -> BTreeMap<&Region, &NodeId> {
     let mut firsts = BTreeMap::new();
-    for node in table.candidates(partition).iter().map(|at| &table.nodes()[usize::from(*at)]) {
+    for node in table.candidates(partition).iter().map(|at| table.node(*at)) {
         firsts.entry(&node.region).or_insert(&node.id);
     }
     firsts
@@ -41,7 +42,7 @@ mod tests {
     use crate::cluster::{Member, Members, PartitionSet, Placement, StableMembership};
     use std::time::Duration;
 
-    const PARTITIONS: u16 = 64;
+    const PARTITIONS: PartitionCount = PartitionCount::new(64);
     const NODES: [&str; 4] = ["ap-1", "ap-2", "eu-1", "eu-2"];
 
     fn table(me: &str, dead: &[&str]) -> RoutingTable {
@@ -64,10 +65,11 @@ mod tests {
 
     #[test]
     fn who_stands_in_and_who_told_the_dead_one_compare() {
-        let led_by =
-            |table: &RoutingTable, at: u16, id: &str| firsts(table, at).values().any(|first| first.as_str() == id);
+        let led_by = |table: &RoutingTable, at: Partition, id: &str| {
+            firsts(table, at).values().any(|first| first.as_str() == id)
+        };
         let before = table("eu-2", &[]);
-        let lost: Vec<u16> = (0..PARTITIONS).filter(|at| led_by(&before, *at, "eu-1")).collect();
+        let lost: Vec<Partition> = PARTITIONS.iter().filter(|at| led_by(&before, *at, "eu-1")).collect();
         assert!(!lost.is_empty());
 
         let found = to_compare(&before, &table("eu-2", &["eu-1"]), PARTITIONS);
@@ -78,7 +80,7 @@ mod tests {
         );
         assert!(found.iter().all(|(at, node)| led_by(&before, *at, node.as_str()) && node.as_str().starts_with("ap")));
 
-        let mut abroad: Vec<u16> = Vec::new();
+        let mut abroad: Vec<Partition> = Vec::new();
         for me in ["ap-1", "ap-2"] {
             let found = to_compare(&table(me, &[]), &table(me, &["eu-1"]), PARTITIONS);
             assert!(found.iter().all(|(_, node)| node.as_str() == "eu-2"), "{found:?}");

@@ -10,6 +10,7 @@ use crate::cluster::{Members, NodeId, Placement, RoutingTable};
 use crate::link::PeerTarget;
 use crate::partition::replication::DeltaQueue;
 use crate::partition::replication::{Peer, Routes};
+use crate::swarm::PartitionCount;
 use crate::telemetry::trace::names;
 
 /// A link that did not answer for less than this has lost nothing that a queue does not hold.
@@ -50,20 +51,20 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn new(table: &RoutingTable, partitions: u16, replicas: u8) -> Self {
+    fn new(table: &RoutingTable, partitions: PartitionCount, replicas: u8) -> Self {
         let nodes = table.nodes();
-        let me = nodes.get(usize::from(table.me())).map(|me| &me.region);
+        let me = table.own_region();
         let here = nodes.iter().filter(|node| node.alive && Some(&node.region) == me).count();
         let copies = here.min(replicas.into());
         let mut summary = Self { owned: vec![0; nodes.len()], ..Self::default() };
-        for partition in 0..partitions {
+        for partition in partitions.iter() {
             let mut region = None;
             // Candidates of one region lie side by side, its owner first.
             for &node in table.candidates(partition) {
-                let of = &nodes[usize::from(node)].region;
+                let of = &table.node(node).region;
                 if region != Some(of) {
                     region = Some(of);
-                    summary.owned[usize::from(node)] += 1;
+                    summary.owned[node.index()] += 1;
                 }
             }
             summary.placed += usize::from(table.is_placed_here(partition));
@@ -78,12 +79,14 @@ impl State {
     /// wait until that very node is back.
     pub(super) fn divert(&self) {
         let routes = self.arguments.routes.load();
-        let nodes = routes.table.nodes();
-        let Some(me) = nodes.get(usize::from(routes.table.me())) else { return };
-        for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.region != me.region) {
-            let Some(peer) = routes.peer(at as u16).filter(|peer| !peer.link.is_routable()) else { continue };
-            let others = nodes.iter().enumerate().filter(|(_, other)| other.region == node.region);
-            let mut reachable = others.filter_map(|(at, _)| routes.peer(at as u16)).filter(|it| it.link.is_routable());
+        let table = &routes.table;
+        if table.own_region().is_none() {
+            return;
+        }
+        for node in table.indexes().filter(|node| !table.is_in_own_region(*node)) {
+            let Some(peer) = routes.peer(node).filter(|peer| !peer.link.is_routable()) else { continue };
+            let others = table.indexes().filter(|other| table.node(*other).region == table.node(node).region);
+            let mut reachable = others.filter_map(|other| routes.peer(other)).filter(|it| it.link.is_routable());
             if let Some(other) = reachable.next() {
                 peer.queue.divert_abroad(&other.queue);
             }
@@ -176,9 +179,9 @@ impl State {
     fn tell_takeovers(&self, routes: &Routes) {
         let before = self.arguments.routes.load();
         let mut from: BTreeMap<&NodeId, usize> = BTreeMap::new();
-        for partition in 0..self.arguments.partitions {
+        for partition in self.arguments.partitions.iter() {
             let Some(&owner) = before.table.in_region(partition).first() else { continue };
-            let owner = &before.table.nodes()[usize::from(owner)].id;
+            let owner = &before.table.node(owner).id;
             let mine = routes.table.in_region(partition).first() == Some(&routes.table.me());
             let gone = |id: &NodeId| !routes.table.nodes().iter().any(|node| node.id == *id && node.alive);
             if mine && *owner != self.arguments.me && gone(owner) {

@@ -7,11 +7,11 @@ use crate::partition::anti_entropy::digest::Window;
 use crate::partition::anti_entropy::pull::chunk;
 use crate::partition::record_codec::RecordBatch;
 use crate::partition::testing::*;
-use crate::swarm::Event;
+use crate::swarm::{Event, Partition, PartitionCount};
 
 /// All of one node's copy, as the other gets it.
 fn copy(node: &Node) -> Vec<u8> {
-    let chunk = chunk(&node.partitions, 0, u64::MAX, &[], usize::MAX, node.now).unwrap();
+    let chunk = chunk(&node.partitions, Partition(0), u64::MAX, &[], usize::MAX, node.now).unwrap();
     assert!(chunk.next.is_empty());
     chunk.pieces
 }
@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn completions_on_both_sides_are_counted_once(steps in prop::collection::vec(step(), 1..80), copies in any::<bool>()) {
-        let mut nodes = [Node::new(1, 5, WALL), Node::new(1, 900, WALL + 7)];
+        let mut nodes = [Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 900, WALL + 7)];
         // Both know everybody as a leecher.
         let (first, second) = nodes.split_at_mut(1);
         for number in 0..12 {
@@ -106,7 +106,7 @@ proptest! {
         arrivals in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0u32..600, 0u64..400_000), 1..60),
         others in 0u32..60,
     ) {
-        let (mut origin, mut node) = (Node::new(1, 5, WALL), Node::new(1, 70_000, WALL));
+        let (mut origin, mut node) = (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 70_000, WALL));
         let mut copies = Vec::new();
         for number in 0..others {
             let delta = origin.announce(false, 0, 100 + number, Event::Started, false).unwrap();
@@ -140,7 +140,8 @@ proptest! {
 
 #[test]
 fn news_are_passed_on_once() {
-    let (mut origin, mut node) = (Node::new(1, 5, WALL), Node::new(1, 900, WALL));
+    let (mut origin, mut node) =
+        (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 900, WALL));
     let delta = origin.announce(true, 3, 1, Event::Started, false).unwrap();
     assert_eq!(node.merge_deltas(&delta, 0), [info_hash(3)]);
     assert_eq!(node.merge_deltas(&delta, 0), []);
@@ -152,22 +153,23 @@ fn news_are_passed_on_once() {
 
 #[test]
 fn a_record_that_has_waited_for_too_long_is_expired_whatever_the_sum() {
-    let mut origin = Node::new(1, 5, WALL);
+    let mut origin = Node::new(PartitionCount::new(1), 5, WALL);
     let delta = origin.announce(false, 0, 1, Event::Started, false).unwrap();
     for waited in [u32::from(TTL) + 1, 40_000, 65_530, 65_535, 65_536, 65_537, 131_072, u32::MAX] {
-        let mut node = Node::new(1, 900, WALL);
+        let mut node = Node::new(PartitionCount::new(1), 900, WALL);
         assert!(node.merge_deltas(&delta, waited).is_empty());
         assert_eq!(node.merge_chunk(&delta, waited), Taken { expired: 1, ..Taken::default() });
         assert!(node.partitions.v4.is_empty(), "{waited}");
     }
-    let mut node = Node::new(1, 900, WALL);
+    let mut node = Node::new(PartitionCount::new(1), 900, WALL);
     node.merge_deltas(&delta, 100);
     assert_eq!(node.partitions.v4.records(&info_hash(0))[0].seen.age(node.second()), 100);
 }
 
 #[test]
 fn a_stamp_from_the_far_future_is_brought_to_our_time_and_counted() {
-    let (mut ahead, mut node) = (Node::new(1, 5, WALL + 3_600_000), Node::new(1, 900, WALL));
+    let (mut ahead, mut node) =
+        (Node::new(PartitionCount::new(1), 5, WALL + 3_600_000), Node::new(PartitionCount::new(1), 900, WALL));
     let delta = ahead.announce(false, 0, 1, Event::Started, false).unwrap();
     let taken = node.merge_chunk(&delta, 7);
     assert_eq!(taken, Taken { kept: 1, changed: 1, ahead: 1, ..Taken::default() });
@@ -176,7 +178,7 @@ fn a_stamp_from_the_far_future_is_brought_to_our_time_and_counted() {
 
 #[test]
 fn pieces_that_are_not_whole_are_not_merged_at_all() {
-    let (mut node, mut pieces) = (Node::new(1, 900, WALL), RecordBatch::default());
+    let (mut node, mut pieces) = (Node::new(PartitionCount::new(1), 900, WALL), RecordBatch::default());
     let record = Record::<V4> {
         stamp: Stamp::new(HlcTime::from_millis(WALL), Role::Leecher, false),
         seen: node.second(),

@@ -13,14 +13,15 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Now};
+use crate::cluster::NodeIndex;
 use crate::net::Endpoint;
 use crate::net::outbox::Outbox;
 use crate::partition::owner::answers::{Answers, Tally};
 use crate::partition::owner::pending_acks::{PartialReplies, PendingAcks, PendingReply, PendingUdpReplies};
 use crate::partition::replication::{Change, Changes, CrossRegion, Replication};
 use crate::swarm::{
-    AddressFamily, Announce, AnnounceReply, ClockAhead, Counts, Family, Hlc, HlcTime, InfoHash, KeyedHash, PeerList,
-    Quota, Second, Source, Store, Totals, V4, V6,
+    AddressFamily, Announce, AnnounceReply, ClockAhead, Counts, Family, Hlc, HlcTime, InfoHash, KeyedHash,
+    PartitionCount, PeerList, Quota, Second, Source, Store, Totals, V4, V6,
 };
 use crate::telemetry::trace::{FlightRecord, OpenTrace, Steps, Traces, names::key};
 use crate::wire::peer::Reply;
@@ -110,7 +111,7 @@ pub struct Common {
     /// Places info hashes and peers.
     pub hash: KeyedHash,
     /// The number of partitions of the cluster, a power of two.
-    pub partitions: u16,
+    pub partitions: PartitionCount,
     /// Lifetime of a peer, in seconds.
     pub peer_ttl: u16,
     /// The interval told to UDP clients, in seconds, before its jitter.
@@ -236,7 +237,7 @@ impl Message {
 
 impl Partitions {
     /// Empty ones; for the arguments see [`Store::new`].
-    pub fn new(hash: KeyedHash, partitions: u16, peer_ttl: u16, quota: &Arc<Quota>) -> Self {
+    pub fn new(hash: KeyedHash, partitions: PartitionCount, peer_ttl: u16, quota: &Arc<Quota>) -> Self {
         Self {
             v4: Store::new(hash, partitions, peer_ttl, quota.clone()),
             v6: Store::new(hash, partitions, peer_ttl, quota.clone()),
@@ -420,7 +421,7 @@ impl State {
     }
 
     /// The replica whose word the reply to an announce has to wait for.
-    fn waits_for(&self, hash: u64, changed: bool) -> Option<u16> {
+    fn waits_for(&self, hash: u64, changed: bool) -> Option<NodeIndex> {
         self.common.replication.as_ref().filter(|_| changed)?.waits_for(hash)
     }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::clock::Now;
 use crate::partition::owner::{Message, Partitions, Status};
-use crate::swarm::{InfoHash, KeyedHash};
+use crate::swarm::{InfoHash, KeyedHash, Partition, PartitionCount};
 
 /// How long an owner may take for a visit.
 const VISIT_DEADLINE: Duration = Duration::from_secs(2);
@@ -74,7 +74,7 @@ impl OwnerHandle {
 pub struct Owners {
     handles: ArcSwap<Vec<OwnerHandle>>,
     hash: KeyedHash,
-    partitions: u16,
+    partitions: PartitionCount,
     /// Owners that failed and were replaced, since the start.
     pub restarts: AtomicU64,
     /// Requests that were shed, since the start.
@@ -83,7 +83,7 @@ pub struct Owners {
 
 impl Owners {
     /// No owners yet.
-    pub fn new(hash: KeyedHash, partitions: u16) -> Self {
+    pub fn new(hash: KeyedHash, partitions: PartitionCount) -> Self {
         let (restarts, shed) = Default::default();
         Self { handles: ArcSwap::default(), hash, partitions, restarts, shed }
     }
@@ -116,13 +116,13 @@ impl Owners {
     }
 
     /// The number of partitions of the cluster.
-    pub fn partitions(&self) -> u16 {
+    pub fn partitions(&self) -> PartitionCount {
         self.partitions
     }
 
     /// The partition of an info hash with this keyed hash.
-    pub fn partition(&self, hash: u64) -> u16 {
-        hash as u16 & (self.partitions - 1)
+    pub fn partition(&self, hash: u64) -> Partition {
+        self.partitions.partition(hash)
     }
 
     /// Lets a function see the partitions of the owner that holds one, and returns its result; `None` when that owner has
@@ -130,7 +130,7 @@ impl Owners {
     /// what keeps copies the same has to come through under load, too.
     pub async fn visit<T: Send + 'static>(
         &self,
-        partition: u16,
+        partition: Partition,
         visit: impl FnOnce(&mut Partitions, Now) -> T + Send + 'static,
     ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
@@ -140,13 +140,18 @@ impl Owners {
         }));
         {
             let handles = self.load();
-            handles.get(self.place(partition.into(), handles.len()))?.send_beyond_limit(visit).ok()?;
+            handles.get(self.owner_of(partition, handles.len()))?.send_beyond_limit(visit).ok()?;
         }
         timeout(VISIT_DEADLINE, answer).await.ok()?.ok()
     }
 
     /// Which of `count` owners holds the partition of a keyed hash.
     pub fn place(&self, hash: u64, count: usize) -> usize {
-        usize::from(self.partition(hash)) % count.max(1)
+        self.owner_of(self.partition(hash), count)
+    }
+
+    /// Which of `count` owners holds a partition.
+    pub fn owner_of(&self, partition: Partition, count: usize) -> usize {
+        partition.index() % count.max(1)
     }
 }

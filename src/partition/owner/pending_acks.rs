@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::cluster::NodeIndex;
 use crate::link::ReplyTo;
 use crate::net::Endpoint;
 use crate::net::outbox::Outbox;
@@ -117,7 +118,7 @@ impl PendingReply {
 /// The replies of a batch that wait, by the replica that they wait for.
 #[derive(Default)]
 pub struct PendingAcks {
-    by_replica: BTreeMap<u16, PendingReply>,
+    by_replica: BTreeMap<NodeIndex, PendingReply>,
 }
 
 impl PendingAcks {
@@ -134,7 +135,7 @@ impl PendingAcks {
     /// Adds the reply to a request by UDP; `new` makes what it is put into if there is nothing yet.
     pub fn udp(
         &mut self,
-        replica: u16,
+        replica: NodeIndex,
         request: &UdpAnnounce,
         reply: &[u8],
         trace: Option<Box<OpenTrace>>,
@@ -149,7 +150,13 @@ impl PendingAcks {
     }
 
     /// Adds a reply to another node.
-    pub fn routed(&mut self, replica: u16, parts: &Arc<PartialReplies>, reply: &[u8], trace: Option<Box<OpenTrace>>) {
+    pub fn routed(
+        &mut self,
+        replica: NodeIndex,
+        parts: &Arc<PartialReplies>,
+        reply: &[u8],
+        trace: Option<Box<OpenTrace>>,
+    ) {
         let new = || PendingReply::Routed(parts.clone(), Vec::new(), Vec::new());
         if let PendingReply::Routed(_, bytes, traced) = self.by_replica.entry(replica).or_insert_with(new) {
             bytes.extend_from_slice(reply);
@@ -158,12 +165,12 @@ impl PendingAcks {
     }
 
     /// Adds the reply to an HTTP request.
-    pub fn http(&mut self, replica: u16, asker: oneshot::Sender<AnnounceReply>, reply: AnnounceReply) {
+    pub fn http(&mut self, replica: NodeIndex, asker: oneshot::Sender<AnnounceReply>, reply: AnnounceReply) {
         self.by_replica.insert(replica, PendingReply::Http(asker, reply));
     }
 
     /// Takes what waits for a replica.
-    pub fn take(&mut self, replica: u16) -> Option<PendingReply> {
+    pub fn take(&mut self, replica: NodeIndex) -> Option<PendingReply> {
         self.by_replica.remove(&replica)
     }
 

@@ -3,16 +3,16 @@
 use std::net::IpAddr;
 
 use crate::net::Endpoint;
-use crate::swarm::Announce;
+use crate::swarm::{Announce, Partition};
 use crate::telemetry::trace::{AnnounceSummary, FlightRecord, Traces, Transport, Why};
 
 /// What a trace tells of an announce whose swarm is in this partition.
-pub fn said(announce: &Announce, partition: u16) -> AnnounceSummary<'_> {
+pub fn said(announce: &Announce, partition: Partition) -> AnnounceSummary<'_> {
     AnnounceSummary {
         info_hash: &announce.info_hash.0,
         event: announce.event.label(),
         num_want: announce.num_want,
-        partition,
+        partition: partition.0,
     }
 }
 
@@ -30,7 +30,7 @@ pub struct Late {
     /// What it says.
     pub announce: Announce,
     /// The partition of its swarm.
-    pub partition: u16,
+    pub partition: Partition,
     /// Where it came from.
     pub to: Endpoint,
 }

@@ -11,11 +11,11 @@ pub use queue::{DeltaQueue, QueueStatus};
 pub use routes::{Peer, Route, Routes, SharedRoutes};
 
 use crate::clock::Now;
-use crate::cluster::NodeId;
+use crate::cluster::{NodeId, NodeIndex};
 use crate::config::Ack;
 use crate::partition::owner::pending_acks::PendingAcks;
 use crate::partition::record_codec::RecordBatch;
-use crate::swarm::{AddressFamily, InfoHash, Record, Second, V4, V6};
+use crate::swarm::{AddressFamily, InfoHash, PartitionCount, Record, Second, V4, V6};
 use crate::telemetry::trace::TraceContext;
 
 /// Ticks of an owner between two batches to other regions: with ticks of 20 ms, 100 ms.
@@ -68,7 +68,7 @@ pub struct CrossRegion {
 /// Hands changes over to the queues of the nodes that have to know.
 pub struct Replication {
     routes: SharedRoutes,
-    partitions: u16,
+    partitions: PartitionCount,
     ack: Ack,
     /// Records handed to queues of this region, since the start.
     pub records: AtomicU64,
@@ -78,7 +78,7 @@ pub struct Replication {
 
 impl Replication {
     /// By these routes.
-    pub fn new(routes: SharedRoutes, partitions: u16, ack: Ack) -> Self {
+    pub fn new(routes: SharedRoutes, partitions: PartitionCount, ack: Ack) -> Self {
         let (records, records_abroad) = Default::default();
         Self { routes, partitions, ack, records, records_abroad }
     }
@@ -89,12 +89,12 @@ impl Replication {
     }
 
     /// The replica whose word the reply to a change has to wait for: the first that can be reached.
-    pub fn waits_for(&self, hash: u64) -> Option<u16> {
+    pub fn waits_for(&self, hash: u64) -> Option<NodeIndex> {
         if self.ack == Ack::Owner {
             return None;
         }
         let routes = self.routes.load();
-        let replicas = routes.table.replicas(hash as u16 & (self.partitions - 1));
+        let replicas = routes.table.replicas(self.partitions.partition(hash));
         replicas.iter().copied().find(|node| routes.peer(*node).is_some_and(|peer| peer.link.is_routable()))
     }
 
@@ -108,15 +108,15 @@ impl Replication {
             abroad.pieces.clear();
             return waiting.release();
         }
-        let mut out: Vec<Option<RecordBatch>> = (0..routes.table.nodes().len()).map(|_| None).collect();
+        let mut out: Vec<Option<RecordBatch>> = routes.table.indexes().map(|_| None).collect();
         let second = Second::new(now.uptime.as_secs());
         self.sort(&routes, &mut changes.v4, &mut out, abroad, second);
         self.sort(&routes, &mut changes.v6, &mut out, abroad, second);
         self.sort_causes(&routes, &mut changes.causes, &mut out, abroad);
-        for (node, pieces) in out.into_iter().enumerate() {
-            let (Some(pieces), Some(peer)) = (pieces, routes.peer(node as u16)) else { continue };
+        for (node, pieces) in routes.table.indexes().zip(out) {
+            let (Some(pieces), Some(peer)) = (pieces, routes.peer(node)) else { continue };
             self.records.fetch_add(pieces.records as u64, Relaxed);
-            peer.queue.push(pieces, false, now.uptime, waiting.take(node as u16));
+            peer.queue.push(pieces, false, now.uptime, waiting.take(node));
         }
         // Their replica has gone meanwhile.
         waiting.release();
@@ -132,8 +132,8 @@ impl Replication {
         abroad.ticks = 0;
         let routes = self.routes.load();
         for (node, pieces) in std::mem::take(&mut abroad.pieces) {
-            let at = routes.table.nodes().iter().position(|other| other.id == node);
-            let Some(peer) = at.and_then(|at| routes.peer(at as u16)) else { continue };
+            let at = routes.table.index_of(&node);
+            let Some(peer) = at.and_then(|at| routes.peer(at)) else { continue };
             self.records_abroad.fetch_add(pieces.records as u64, Relaxed);
             peer.queue.push(pieces, true, now.uptime, None);
         }
@@ -147,12 +147,12 @@ impl Replication {
         abroad: &mut CrossRegion,
     ) {
         for Cause { hash, context, forwarded } in causes.drain(..) {
-            let partition = hash as u16 & (self.partitions - 1);
+            let partition = self.partitions.partition(hash);
             for &node in routes.table.replicas(partition) {
-                out[usize::from(node)].iter_mut().for_each(|pieces| pieces.caused_by(context));
+                out[node.index()].iter_mut().for_each(|pieces| pieces.caused_by(context));
             }
             for &node in routes.table.abroad(partition).iter().filter(|_| !forwarded) {
-                let id = &routes.table.nodes()[usize::from(node)].id;
+                let id = &routes.table.node(node).id;
                 abroad.pieces.get_mut(id).into_iter().for_each(|pieces| pieces.caused_by(context));
             }
         }
@@ -167,15 +167,15 @@ impl Replication {
         now: Second,
     ) {
         for Change { hash, info_hash, record, forwarded } in changes.drain(..) {
-            let partition = hash as u16 & (self.partitions - 1);
+            let partition = self.partitions.partition(hash);
             for &node in routes.table.replicas(partition) {
-                out[usize::from(node)].get_or_insert_default().push_one(&info_hash, &record, now);
+                out[node.index()].get_or_insert_default().push_one(&info_hash, &record, now);
             }
             if forwarded {
                 continue;
             }
             for &node in routes.table.abroad(partition) {
-                let id = &routes.table.nodes()[usize::from(node)].id;
+                let id = &routes.table.node(node).id;
                 match abroad.pieces.get_mut(id) {
                     Some(pieces) => pieces.push_one(&info_hash, &record, now),
                     None => abroad.pieces.entry(id.clone()).or_default().push_one(&info_hash, &record, now),

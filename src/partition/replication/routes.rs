@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::cluster::RoutingTable;
+use crate::cluster::{NodeIndex, RoutingTable};
 use crate::link::Link;
 use crate::partition::replication::DeltaQueue;
-use crate::swarm::Source;
+use crate::swarm::{Partition, Source};
 
 /// The routes now. To be loaded once for a batch.
 pub type SharedRoutes = Arc<ArcSwap<Routes>>;
@@ -35,7 +35,7 @@ pub enum Route<'a> {
     /// This node's own owners, as what.
     Here(Source),
     /// The node at this position of the table, by its link, as what.
-    Node(u16, &'a Arc<Link>, Source),
+    Node(NodeIndex, &'a Arc<Link>, Source),
     /// Nobody who holds the partition can be reached.
     Nobody,
 }
@@ -47,17 +47,17 @@ impl Routes {
     }
 
     /// The way to a node.
-    pub fn peer(&self, node: u16) -> Option<&Peer> {
-        self.peers.get(usize::from(node))?.as_ref()
+    pub fn peer(&self, node: NodeIndex) -> Option<&Peer> {
+        self.peers.get(node.index())?.as_ref()
     }
 
     /// Whether somebody can be asked for each partition.
     pub fn reach_all(&self) -> bool {
-        (0..self.table.partitions()).all(|partition| !matches!(self.next(partition, &[]), Route::Nobody))
+        self.table.partitions().iter().all(|partition| !matches!(self.next(partition, &[]), Route::Nobody))
     }
 
     /// The first that can be reached of those who hold a partition, but for the nodes that were tried.
-    pub fn next(&self, partition: u16, tried: &[u16]) -> Route<'_> {
+    pub fn next(&self, partition: Partition, tried: &[NodeIndex]) -> Route<'_> {
         if self.table.is_alone() {
             return Route::Here(Source::Owner);
         }

@@ -12,7 +12,8 @@ use super::walk::{MAX_STEP, Walk};
 use crate::clock::Now;
 use crate::partition::Partitions;
 use crate::swarm::{
-    AddressFamily, Announce, Event, HlcTime, InfoHash, KeyedHash, PeerAddr, Quota, Role, Second, Stamp, Store,
+    AddressFamily, Announce, Event, HlcTime, InfoHash, KeyedHash, PartitionCount, PeerAddr, Quota, Role, Second, Stamp,
+    Store,
 };
 
 const TTL: u16 = 2_700;
@@ -32,7 +33,7 @@ type Records = BTreeMap<(InfoHash, PeerAddr), (Stamp, u16)>;
 type Completed = BTreeMap<(bool, InfoHash), u32>;
 
 impl Tracker {
-    fn new(key: u8, partitions: u16, uptime: u64, wall_millis: u64) -> Self {
+    fn new(key: u8, partitions: PartitionCount, uptime: u64, wall_millis: u64) -> Self {
         let hash = KeyedHash::new(&[key; 16]);
         let quota = Arc::new(Quota::new(1 << 20, 1 << 20, 1 << 20));
         let now = Now { uptime: Duration::from_secs(uptime), wall_millis };
@@ -129,14 +130,14 @@ proptest! {
         gap_millis in 0u64..2_000_000,
         uptime in 0u64..100_000,
     ) {
-        let mut before = Tracker::new(1, 16, 3, WALL);
+        let mut before = Tracker::new(1, PartitionCount::new(16), 3, WALL);
         for (v6, swarm, peer, event, seeder, seconds) in announces {
             before.pass(seconds);
             before.announce(v6, swarm, peer, event, seeder);
         }
         let file = before.save(budget, |_| {});
         // Another key, another number of partitions, another clock.
-        let mut after = Tracker::new(2, 64, uptime, before.now.wall_millis + gap_millis);
+        let mut after = Tracker::new(2, PartitionCount::new(64), uptime, before.now.wall_millis + gap_millis);
         after.load(&file);
         let (mut records, mut completed) = before.contents();
         let passed = gap_millis.div_ceil(1_000) as u16;
@@ -177,7 +178,7 @@ fn read_all(file: &[u8]) -> (Vec<Frame>, bool) {
 }
 
 fn small_file() -> Vec<u8> {
-    let mut tracker = Tracker::new(1, 16, 3, WALL);
+    let mut tracker = Tracker::new(1, PartitionCount::new(16), 3, WALL);
     for number in 0..12 {
         tracker.announce(number % 3 == 0, number % 4, number, Event::Started, number % 2 == 0);
         tracker.pass(1);
@@ -228,7 +229,7 @@ fn a_file_that_ends_in_zeros_is_not_complete() {
 
 #[test]
 fn the_bytes_of_version_1_stay_readable() {
-    let mut tracker = Tracker::new(1, 16, 10, 0x0102);
+    let mut tracker = Tracker::new(1, PartitionCount::new(16), 10, 0x0102);
     tracker.announce(false, 0x0102_0304, 0x0a00_0001, Event::Started, true);
     tracker.announces = 0;
     tracker.pass(2);
@@ -250,19 +251,19 @@ fn the_bytes_of_version_1_stay_readable() {
 
 #[test]
 fn a_large_swarm_is_copied_in_pieces() {
-    let mut before = Tracker::new(1, 16, 0, WALL);
+    let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     for peer in 0..50_000 {
         before.announce(false, peer % 50 / 49, peer, Event::Started, peer % 4 == 0);
     }
     let file = before.save(MAX_STEP, |_| {});
-    let mut after = Tracker::new(1, 16, 0, WALL);
+    let mut after = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     after.load(&file);
     assert_eq!(after.contents(), before.contents());
 }
 
 #[test]
 fn a_large_swarm_that_changes_meanwhile_lacks_no_more_peers_than_changed() {
-    let mut before = Tracker::new(1, 16, 0, WALL);
+    let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     for peer in 0..60_000 {
         before.announce(false, 0, peer, Event::Started, peer % 2 == 0);
     }
@@ -276,7 +277,7 @@ fn a_large_swarm_that_changes_meanwhile_lacks_no_more_peers_than_changed() {
             changes += 2;
         }
     });
-    let mut after = Tracker::new(1, 16, 0, WALL);
+    let mut after = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     after.load(&file);
     let (held, _) = after.contents();
     let missing = old.keys().filter(|peer| !held.contains_key(peer)).count();
@@ -285,7 +286,7 @@ fn a_large_swarm_that_changes_meanwhile_lacks_no_more_peers_than_changed() {
 
 #[test]
 fn swarms_that_vanish_meanwhile_hide_no_others() {
-    let mut before = Tracker::new(1, 16, 0, WALL);
+    let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     (0..3_000).for_each(|swarm| before.announce(false, swarm, 1, Event::Started, false));
     before.pass(u64::from(TTL) - 10);
     (0..3_000).filter(|swarm| swarm % 3 > 0).for_each(|swarm| before.announce(false, swarm, 1, Event::None, false));
@@ -294,21 +295,21 @@ fn swarms_that_vanish_meanwhile_hide_no_others() {
         let second = Second::new(tracker.now.uptime.as_secs());
         tracker.partitions.v4.sweep(150, second);
     });
-    let mut after = Tracker::new(1, 16, 0, before.now.wall_millis);
+    let mut after = Tracker::new(1, PartitionCount::new(16), 0, before.now.wall_millis);
     after.load(&file);
     assert_eq!(after.contents().0.len(), 2_000);
 }
 
 #[test]
 fn a_clock_that_went_back_an_hour_loses_nothing_and_lets_peers_speak() {
-    let mut before = Tracker::new(1, 16, 0, WALL);
+    let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     before.announce(false, 1, 1, Event::Started, false);
     before.announce(false, 1, 2, Event::Started, true);
     before.pass(100);
     before.announce(true, 1, 1, Event::Started, false);
     before.announce(true, 1, 1, Event::Stopped, false);
     let file = before.save(100, |_| {});
-    let mut after = Tracker::new(1, 16, 50_000, before.now.wall_millis - 3_600_000);
+    let mut after = Tracker::new(1, PartitionCount::new(16), 50_000, before.now.wall_millis - 3_600_000);
     after.load(&file);
     let ((old, _), (new, _)) = (before.contents(), after.contents());
     assert!(old.keys().eq(new.keys()));
@@ -318,7 +319,7 @@ fn a_clock_that_went_back_an_hour_loses_nothing_and_lets_peers_speak() {
     }
     // And a copy from another node, made after the restart, wins.
     after.pass(1);
-    let mut other = Tracker::new(1, 16, 0, after.now.wall_millis);
+    let mut other = Tracker::new(1, PartitionCount::new(16), 0, after.now.wall_millis);
     other.announce(false, 1, 1, Event::Completed, true);
     let newer = other.save(100, |_| {});
     after.load(&newer);
@@ -328,21 +329,21 @@ fn a_clock_that_went_back_an_hour_loses_nothing_and_lets_peers_speak() {
 
 #[test]
 fn a_stamp_a_little_ahead_is_kept_and_passed_by_the_next() {
-    let mut before = Tracker::new(1, 16, 0, WALL);
+    let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     before.announce(false, 1, 1, Event::Started, false);
     let file = before.save(100, |_| {});
-    let mut after = Tracker::new(1, 16, 0, WALL - 50_000);
+    let mut after = Tracker::new(1, PartitionCount::new(16), 0, WALL - 50_000);
     after.load(&file);
     assert_eq!(after.contents(), before.contents());
 }
 
 #[test]
 fn an_old_snapshot_is_expired_as_a_whole() {
-    let mut before = Tracker::new(1, 16, 0, WALL);
+    let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     (0..100).for_each(|peer| before.announce(false, 1, peer, Event::Started, false));
     let file = before.save(100, |_| {});
     // Ages that no two bytes can hold.
-    let mut after = Tracker::new(1, 16, 0, WALL + 400_000_000_000);
+    let mut after = Tracker::new(1, PartitionCount::new(16), 0, WALL + 400_000_000_000);
     assert_eq!(after.load(&file), 100);
     assert_eq!(after.contents(), Default::default());
 }

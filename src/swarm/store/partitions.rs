@@ -7,17 +7,18 @@ use super::super::index::order;
 use super::super::record::{AddressFamily, Record};
 use super::super::stamp::Role;
 use super::{InfoHash, Store};
+use crate::swarm::Partition;
 
 impl<F: AddressFamily> Store<F> {
     /// Swarms in a partition.
-    pub fn partition_len(&self, partition: u16) -> usize {
-        self.indexes.get(usize::from(partition)).map_or(0, |index| index.len())
+    pub fn partition_len(&self, partition: Partition) -> usize {
+        self.indexes.get(partition.index()).map_or(0, |index| index.len())
     }
 
     /// The info hashes of all swarms in a partition, in no order.
-    pub fn partition_swarms(&self, partition: u16) -> Vec<InfoHash> {
+    pub fn partition_swarms(&self, partition: Partition) -> Vec<InfoHash> {
         let mut swarms = Vec::with_capacity(self.partition_len(partition));
-        if let Some(index) = self.indexes.get(usize::from(partition)) {
+        if let Some(index) = self.indexes.get(partition.index()) {
             let mut positions = Vec::new();
             index.some(usize::MAX, &mut positions);
             swarms.extend(positions.into_iter().map(|at| self.swarms[at].info_hash));
@@ -27,9 +28,14 @@ impl<F: AddressFamily> Store<F> {
 
     /// The swarms of a partition whose keyed hash is in this range of [`order`] and in a strand, told by its greatest
     /// four bits, whose bit is set: by order, then by info hash.
-    pub fn swarms_between(&self, partition: u16, range: &RangeInclusive<u32>, strands: u16) -> Vec<(u64, InfoHash)> {
+    pub fn swarms_between(
+        &self,
+        partition: Partition,
+        range: &RangeInclusive<u32>,
+        strands: u16,
+    ) -> Vec<(u64, InfoHash)> {
         let mut swarms = Vec::new();
-        if let Some(index) = self.indexes.get(usize::from(partition)) {
+        if let Some(index) = self.indexes.get(partition.index()) {
             let hash_of = |at: usize| self.hash.info_hash(&self.swarms[at].info_hash);
             index.range(range, strands, &hash_of, &mut |at, hash| swarms.push((hash, self.swarms[at].info_hash)));
         }
@@ -55,8 +61,8 @@ impl<F: AddressFamily> Store<F> {
     }
 
     /// Removes up to `budget` swarms of a partition, and gives back what they used of the quota. True when none is left.
-    pub fn drop_partition_step(&mut self, partition: u16, budget: usize) -> bool {
-        let Some(index) = self.indexes.get(usize::from(partition)) else { return true };
+    pub fn drop_partition_step(&mut self, partition: Partition, budget: usize) -> bool {
+        let Some(index) = self.indexes.get(partition.index()) else { return true };
         let mut positions = Vec::new();
         index.some(budget.max(1), &mut positions);
         // By name, as every removal moves another swarm.

@@ -26,7 +26,7 @@ fn unlimited() -> Arc<Quota> {
 }
 
 fn store<F: AddressFamily>() -> Store<F> {
-    Store::new(keyed_hash(), 4, TTL, unlimited())
+    Store::new(keyed_hash(), PartitionCount::new(4), TTL, unlimited())
 }
 
 fn info_hash(number: u32) -> InfoHash {
@@ -68,7 +68,7 @@ impl<F: AddressFamily> Tracker<F> {
     }
 
     fn with_quota(quota: Arc<Quota>) -> Self {
-        let store = Store::new(keyed_hash(), 4, TTL, quota);
+        let store = Store::new(keyed_hash(), PartitionCount::new(4), TTL, quota);
         Self { store, clock: Hlc::default(), last: HlcTime::default(), change: None, now: 65_000, random: 1 }
     }
 

@@ -173,26 +173,30 @@ fn a_partition_can_be_dropped_in_steps_while_the_others_serve() {
         tracker.leecher(swarm, number);
         tracker.announce(swarm, number, events[number as usize % 4], number % 4 == 2, 0);
     }
-    let of = |partition: u16| move |swarm: &u32| keyed_hash().info_hash(&info_hash(*swarm)) % 4 == u64::from(partition);
+    let of = |partition: Partition| {
+        move |swarm: &u32| keyed_hash().info_hash(&info_hash(*swarm)) % 4 == u64::from(partition.0)
+    };
     // That of the large swarm.
     let gone = (keyed_hash().info_hash(&info_hash(0)) % 4) as u16;
     for partition in 0..4 {
-        let mut walked = tracker.store.partition_swarms(partition);
+        let mut walked = tracker.store.partition_swarms(Partition(partition));
         walked.sort();
-        let expected: Vec<_> = (0..700).filter(of(partition)).map(info_hash).collect();
-        assert_eq!((tracker.store.partition_len(partition), walked), (expected.len(), expected));
+        let expected: Vec<_> = (0..700).filter(of(Partition(partition))).map(info_hash).collect();
+        assert_eq!((tracker.store.partition_len(Partition(partition)), walked), (expected.len(), expected));
     }
     let mut steps = 0;
-    while !tracker.store.drop_partition_step(gone, 10) {
+    while !tracker.store.drop_partition_step(Partition(gone), 10) {
         steps += 1;
         tracker.store.sweep(20, tracker.now());
         tracker.leecher(1_000 + steps, steps);
     }
     assert!((10..100).contains(&steps), "{steps} steps");
-    assert!(tracker.store.partition_swarms(gone).is_empty());
+    assert!(tracker.store.partition_swarms(Partition(gone)).is_empty());
     // All that is left is whole, and the totals are those of what is left.
     let mut totals = Totals::default();
-    for (swarm, counts) in (0..700).filter(|swarm| !of(gone)(swarm)).map(|swarm| (swarm, tracker.counts(swarm))) {
+    for (swarm, counts) in
+        (0..700).filter(|swarm| !of(Partition(gone))(swarm)).map(|swarm| (swarm, tracker.counts(swarm)))
+    {
         let records = tracker.store.records(&info_hash(swarm)).len();
         assert!(records >= 7, "swarm {swarm}");
         totals.leechers += (counts.leechers - counts.partial_seeds) as usize;
@@ -200,14 +204,14 @@ fn a_partition_can_be_dropped_in_steps_while_the_others_serve() {
         totals.seeders += counts.seeders as usize;
         totals.stopped += records - (counts.leechers + counts.seeders) as usize;
     }
-    let later = (1..=steps).filter(|step| !of(gone)(&(1_000 + step))).count();
+    let later = (1..=steps).filter(|step| !of(Partition(gone))(&(1_000 + step))).count();
     totals.leechers += later;
     let held = tracker.store.totals();
     totals = Totals { swarms: held.swarms, ..totals };
     assert_eq!(held, totals);
-    (0..4).for_each(|partition| while !tracker.store.drop_partition_step(partition, 1_000) {});
+    (0..4).for_each(|partition| while !tracker.store.drop_partition_step(Partition(partition), 1_000) {});
     assert_eq!(tracker.store.totals(), Totals::default());
-    assert!(tracker.store.drop_partition_step(4, 1), "a partition that is none is empty");
+    assert!(tracker.store.drop_partition_step(Partition(4), 1), "a partition that is none is empty");
     // The quota has it all back.
     assert_eq!(format!("{quota:?}").matches("records: 0").count(), 1, "{quota:?}");
 }

@@ -6,7 +6,7 @@ use crate::cluster::PartitionSet;
 use crate::node::Cluster;
 use crate::partition::anti_entropy::digest::{DigestWalk, Window};
 use crate::partition::{ManagerStatus, Owners, Partitions, SharedRoutes};
-use crate::swarm::{AddressFamily, Counts, InfoHash, PeerAddr, Record, Role, Second, Stamp, Store};
+use crate::swarm::{AddressFamily, Counts, InfoHash, Partition, PeerAddr, Record, Role, Second, Stamp, Store};
 
 use super::plan::TTL;
 
@@ -43,14 +43,14 @@ pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster, par
     let mut copies = BTreeMap::new();
     for partition in 0..partitions {
         let hash = owners.hasher();
-        let copy = owners.visit(partition, move |held: &mut Partitions, now| {
+        let copy = owners.visit(Partition(partition), move |held: &mut Partitions, now| {
             let second = Second::new(now.uptime.as_secs());
             let mut copy = Copy::default();
             let mine = |info_hash: &InfoHash| hash.info_hash(info_hash) as u16 & (partitions - 1) == partition;
             collect(&held.v4, &mut copy, second, mine);
             collect(&held.v6, &mut copy, second, mine);
             let from = now.wall_millis.saturating_sub(u64::from(TTL) * 500);
-            let mut walk = DigestWalk::new(partition, Window { from, to: u64::MAX });
+            let mut walk = DigestWalk::new(Partition(partition), Window { from, to: u64::MAX });
             while !walk.step(held, now, DigestWalk::STEP) {}
             copy.digest = walk.digest().to_vec();
             copy
@@ -60,10 +60,11 @@ pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster, par
         }
     }
     let table = &routes.table;
-    let set = |test: &dyn Fn(u16) -> bool| (0..partitions).filter(|at| test(*at)).collect::<PartitionSet>();
+    let set =
+        |test: &dyn Fn(u16) -> bool| (0..partitions).filter(|at| test(*at)).map(Partition).collect::<PartitionSet>();
     Dump {
-        held: set(&|at| table.is_held_here(at)),
-        placed: set(&|at| table.is_placed_here(at)),
+        held: set(&|at| table.is_held_here(Partition(at))),
+        placed: set(&|at| table.is_placed_here(Partition(at))),
         copies,
         status: ManagerStatus::clone(&cluster.view().status.now.load()),
         in_flight: in_flight(owners),

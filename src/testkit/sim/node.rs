@@ -13,7 +13,7 @@ use crate::net::outbox::Outbox;
 use crate::node::{Cluster, Hearing, Identity, Parts, lonely_routes};
 use crate::partition::{Answers, Common, Message, OwnerThread, Owners, Replication, Supervisor, SupervisorArguments};
 use crate::router::{self, Router};
-use crate::swarm::{KeyedHash, Quota};
+use crate::swarm::{KeyedHash, PartitionCount, Quota};
 use crate::telemetry::trace::Traces;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -86,17 +86,21 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     };
     let routes = lonely_routes(&me);
     let hash = KeyedHash::new(&[7; 16]);
-    let owners = Arc::new(Owners::new(hash, partitions));
+    let owners = Arc::new(Owners::new(hash, PartitionCount::new(partitions)));
     let answers = Arc::new(Answers::new(clock.clone()));
     let common = Arc::new(Common {
         hash,
-        partitions,
+        partitions: PartitionCount::new(partitions),
         peer_ttl: TTL,
         interval: settings.announce.interval,
         quota: Arc::new(Quota::new(10_000, 100_000, 10_000)),
         clock: clock.clone(),
         tick: TICK,
-        replication: Some(Arc::new(Replication::new(routes.clone(), partitions, settings.cluster.ack))),
+        replication: Some(Arc::new(Replication::new(
+            routes.clone(),
+            PartitionCount::new(partitions),
+            settings.cluster.ack,
+        ))),
         traces: Traces::off(),
         answers: answers.clone(),
     });

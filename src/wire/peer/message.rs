@@ -4,6 +4,7 @@
 //! does not know. Lists of announces, replies and records, of which there are thousands a second, are packed into byte
 //! strings: their layouts belong to the protocol version that both sides have agreed on.
 
+use crate::swarm::Partition;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -35,7 +36,7 @@ pub enum Request {
     /// The digest of a partition. Answered by [`Reply::Digest`].
     Digest {
         /// The partition.
-        partition: u16,
+        partition: Partition,
         /// Only records with stamps from here on, in milliseconds of the hybrid logical clock…
         from: u64,
         /// …and before here count.
@@ -44,7 +45,7 @@ pub enum Request {
     /// Some of the records of a partition. Answered by [`Reply::Chunk`].
     Fetch {
         /// The partition.
-        partition: u16,
+        partition: Partition,
         /// A bit for each bucket that is wanted.
         buckets: u64,
         /// Where to go on: empty at first, later what the last chunk said.

@@ -14,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::cluster::gossip::SealedTransport;
 use crate::cluster::gossip::keyring::KeyRing;
 use crate::cluster::membership::member::NodeId;
+use crate::swarm::Partition;
 
 type Keys = Arc<ArcSwap<KeyRing>>;
 
@@ -85,7 +86,7 @@ async fn six_nodes_meet_and_one_that_crashes_is_noticed_while_one_on_a_bad_line_
     nodes.push(Membership::start(lossy, bad_line, Arc::new(SystemClock::start())).await.unwrap());
     until(5, "all alive", || nodes.iter().all(|node| alive(node).len() == 6)).await;
 
-    let held: PartitionSet = [0, 1, 2, 255].into_iter().collect();
+    let held: PartitionSet = [0, 1, 2, 255].into_iter().map(Partition).collect();
     nodes[1].set_held(&held).await;
     nodes[5].set_leaving().await;
     let told = |node: &Membership| {
@@ -258,7 +259,7 @@ async fn gossip_that_fails_is_started_again_and_in_the_end_given_up() {
     until(5, "the failure is noticed", || fragile.status().gossip_restarts == 1).await;
     broken.store(false, Ordering::Relaxed);
     // While there is no gossip.
-    let held = PartitionSet::all(7);
+    let held = (0..7).map(Partition).collect::<PartitionSet>();
     fragile.set_held(&held).await;
     let a = NodeId::from("a");
     until(5, "the other node hears of it", || {

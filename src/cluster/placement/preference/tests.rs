@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::swarm::{Partition, PartitionCount};
 
 fn members(ids: impl IntoIterator<Item = String>) -> StableMembers {
     weighted(ids.into_iter().map(|id| (id, 1)))
@@ -20,7 +21,7 @@ fn named(set: u32, count: usize) -> Vec<String> {
 /// The lists of all partitions.
 fn lists(placement: &Placement) -> Vec<Vec<String>> {
     let list = |partition| placement.list(&"eu".into(), partition).map(|id| id.to_string()).collect();
-    (0..placement.partitions()).map(list).collect()
+    placement.partitions().iter().map(list).collect()
 }
 
 fn count(ids: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
@@ -50,13 +51,16 @@ fn virtual_nodes_hash_to_the_same_place_for_ever() {
 fn a_small_placement_is_the_same_for_ever() {
     let mut ring = members(named(0, 4)).as_slice().to_vec();
     ring.push(StableMember { region: "us".into(), id: "far".into(), weight: 1 });
-    let placement = Placement::compute(&ring.into_iter().collect(), 8, 2);
+    let placement = Placement::compute(&ring.into_iter().collect(), PartitionCount::new(8), 2);
     let short = |list: Vec<String>| list.iter().map(|id| &id[7..]).collect::<String>();
     assert_eq!(lists(&placement).into_iter().map(short).collect::<Vec<_>>().join(" "), "10 12 23 32 12 01 21 03");
     assert_eq!(format!("{:016x}", placement.fingerprint()), "7b94055837d7aee1");
     assert_eq!(placement.regions().map(Region::as_str).collect::<Vec<_>>(), ["eu", "us"]);
-    assert_eq!(placement.list(&"us".into(), 7).map(NodeId::as_str).collect::<Vec<_>>(), ["far"]);
-    assert_eq!(placement.list(&"us".into(), 8).count() + placement.list(&"xx".into(), 0).count(), 0);
+    assert_eq!(placement.list(&"us".into(), Partition(7)).map(NodeId::as_str).collect::<Vec<_>>(), ["far"]);
+    assert_eq!(
+        placement.list(&"us".into(), Partition(8)).count() + placement.list(&"xx".into(), Partition(0)).count(),
+        0
+    );
 }
 
 #[test]
@@ -65,12 +69,12 @@ fn everything_that_places_is_in_the_fingerprint() {
     let other = |members: [(&str, &str, u16); 2]| {
         let member =
             |(region, id, weight): (&str, &str, u16)| StableMember { region: region.into(), id: id.into(), weight };
-        Placement::compute(&members.map(member).into_iter().collect(), 256, 2).fingerprint()
+        Placement::compute(&members.map(member).into_iter().collect(), PartitionCount::new(256), 2).fingerprint()
     };
     let all = [
-        Placement::compute(&ring, 256, 2).fingerprint(),
-        Placement::compute(&ring, 512, 2).fingerprint(),
-        Placement::compute(&ring, 256, 3).fingerprint(),
+        Placement::compute(&ring, PartitionCount::new(256), 2).fingerprint(),
+        Placement::compute(&ring, PartitionCount::new(512), 2).fingerprint(),
+        Placement::compute(&ring, PartitionCount::new(256), 3).fingerprint(),
         other([("eu", "a", 1), ("eu", "b", 2)]),
         other([("eu", "a", 1), ("us", "b", 1)]),
         other([("eu", "a", 1), ("eu", "c", 1)]),
@@ -85,8 +89,9 @@ fn a_join_and_a_leave_stay_within_their_bounds() {
     for (nodes, partitions, sets) in [(3, 256, 40), (10, 256, 40), (10, 1024, 20), (30, 2048, 6)] {
         for set in 0..sets {
             let ids = named(set, nodes + 1);
-            let before = lists(&Placement::compute(&members(ids[..nodes].to_vec()), partitions, 2));
-            let after = lists(&Placement::compute(&members(ids), partitions, 2));
+            let before =
+                lists(&Placement::compute(&members(ids[..nodes].to_vec()), PartitionCount::new(partitions), 2));
+            let after = lists(&Placement::compute(&members(ids), PartitionCount::new(partitions), 2));
             let relative = |counts: BTreeMap<String, usize>, copies: usize| {
                 (counts.values().max().unwrap() * nodes) as f64 / (usize::from(partitions) * copies) as f64
             };
@@ -106,7 +111,7 @@ fn weights_are_respected() {
     for set in 0..20 {
         let weights = [1, 1, 2, 2, 3, 1, 2, 4];
         let ring = weighted(named(set, weights.len()).into_iter().zip(weights));
-        let copies = count(lists(&Placement::compute(&ring, 1024, 2)).into_iter().flatten());
+        let copies = count(lists(&Placement::compute(&ring, PartitionCount::new(1024), 2)).into_iter().flatten());
         let total: u16 = weights.iter().sum();
         for member in ring.as_slice() {
             let share = 2048.0 * f64::from(member.weight) / f64::from(total);
@@ -119,13 +124,13 @@ fn weights_are_respected() {
 #[test]
 fn who_would_get_more_than_everything_gets_everything_and_weight_0_nothing() {
     let ring = weighted([("big".into(), 60_000), ("a".into(), 1), ("b".into(), 1), ("none".into(), 0)]);
-    let copies = count(lists(&Placement::compute(&ring, 256, 2)).into_iter().flatten());
+    let copies = count(lists(&Placement::compute(&ring, PartitionCount::new(256), 2)).into_iter().flatten());
     assert_eq!(copies["big"], 256);
     assert_eq!(copies["a"] + copies["b"], 256);
     assert!(copies["a"] <= 154 && copies["b"] <= 154 && !copies.contains_key("none"), "{copies:?}");
 
-    let nobody = Placement::compute(&weighted([("none".into(), 0)]), 256, 2);
-    assert_eq!(nobody.list(&"eu".into(), 0).count(), 0);
+    let nobody = Placement::compute(&weighted([("none".into(), 0)]), PartitionCount::new(256), 2);
+    assert_eq!(nobody.list(&"eu".into(), Partition(0)).count(), 0);
     assert_eq!(bounds(&[7, 2, 1], 100, 2), [100, 80, 40]);
     assert_eq!(bounds(&[1, 1, 1], 100, 3), [100; 3]);
 }
@@ -134,11 +139,12 @@ proptest! {
     #[test]
     fn lists_are_distinct_and_do_not_depend_on_order(
         ids in prop::collection::btree_map("[a-z0-9.-]{1,12}", (0..3u8, 1..4u16), 1..12),
-        shuffled in any::<prop::sample::Index>(), partitions in 1..300u16, replicas in 0..5u8,
+        shuffled in any::<prop::sample::Index>(), exponent in 0..9u32, replicas in 0..5u8,
     ) {
         let member = |(id, (region, weight)): (&String, &(u8, u16))| StableMember {
             region: ["eu", "sa", "us"][usize::from(*region)].into(), id: id.as_str().into(), weight: *weight };
         let mut ring: Vec<StableMember> = ids.iter().map(member).collect();
+        let partitions = PartitionCount::new(1 << exponent);
         let placement = Placement::compute(&ring.iter().cloned().collect(), partitions, replicas);
         let middle = shuffled.index(ring.len());
         ring.rotate_left(middle);
@@ -146,7 +152,7 @@ proptest! {
         prop_assert_eq!(&placement, &Placement::compute(&ring.iter().cloned().collect(), partitions, replicas));
         for region in placement.regions() {
             let there = ring.iter().filter(|member| member.region == *region).count();
-            for partition in 0..partitions {
+            for partition in partitions.iter() {
                 let list: std::collections::BTreeSet<_> = placement.list(region, partition).collect();
                 prop_assert_eq!(list.len(), there.min(usize::from(replicas)));
                 prop_assert_eq!(list.len(), placement.list(region, partition).count());
@@ -159,6 +165,6 @@ proptest! {
         let near = members(named(1, count));
         let far = named(2, far).into_iter().map(|id| StableMember { region: "us".into(), id: id.as_str().into(), weight: 1 });
         let both: StableMembers = near.as_slice().iter().cloned().chain(far).collect();
-        prop_assert_eq!(lists(&Placement::compute(&near, 64, 2)), lists(&Placement::compute(&both, 64, 2)));
+        prop_assert_eq!(lists(&Placement::compute(&near, PartitionCount::new(64), 2)), lists(&Placement::compute(&both, PartitionCount::new(64), 2)));
     }
 }

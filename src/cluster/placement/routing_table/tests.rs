@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::{PartitionSet, StableMember, StableMembers};
+use crate::cluster::{NodeIndex, PartitionSet, StableMember, StableMembers};
+use crate::swarm::{Partition, PartitionCount};
 
-const PARTITIONS: u16 = 16;
+const PARTITIONS: PartitionCount = PartitionCount::new(16);
 
 fn member(id: &str, region: &str, held: &[u16]) -> Member {
     Member {
@@ -13,7 +14,7 @@ fn member(id: &str, region: &str, held: &[u16]) -> Member {
         link: ([127, 0, 0, 1], 7000).into(),
         weight: 1,
         leaving: false,
-        held: held.iter().copied().collect(),
+        held: held.iter().copied().map(Partition).collect(),
         alive: true,
     }
 }
@@ -27,20 +28,20 @@ fn ring_member(member: &Member) -> StableMember {
     StableMember { region: member.region.clone(), id: member.id.clone(), weight: member.weight }
 }
 
-fn names(table: &RoutingTable, list: &[u16]) -> Vec<String> {
-    list.iter().map(|at| table.nodes()[usize::from(*at)].id.to_string()).collect()
+fn names(table: &RoutingTable, list: &[NodeIndex]) -> Vec<String> {
+    list.iter().map(|at| table.node(*at).id.to_string()).collect()
 }
 
 /// Three nodes in each of three regions, all of which hold everything.
 fn nine() -> Members {
-    let all: Vec<u16> = (0..PARTITIONS).collect();
+    let all: Vec<u16> = (0..PARTITIONS.get()).collect();
     let ids = ["a1", "a2", "a3", "b1", "b2", "b3", "c1", "c2", "c3"];
     Members(ids.into_iter().map(|id| member(id, &id[..1], &all)).collect())
 }
 
 /// The placed ones of partition 0 in a region, then the third.
 fn order(placement: &Placement, region: &str) -> Vec<String> {
-    let mut order: Vec<String> = placement.list(&region.into(), 0).map(|id| id.to_string()).collect();
+    let mut order: Vec<String> = placement.list(&region.into(), Partition(0)).map(|id| id.to_string()).collect();
     let third = (1..=3).map(|number| format!("{region}{number}")).find(|id| !order.contains(id));
     order.extend(third);
     order
@@ -52,13 +53,13 @@ fn the_own_region_comes_first_and_then_the_next_ones_by_name() {
     let placement = placement(&members, 2);
     let table = RoutingTable::build(&"b1".into(), &members, &placement, PARTITIONS);
     let expected: Vec<String> = ["b", "c", "a"].iter().flat_map(|region| order(&placement, region)).collect();
-    assert_eq!(names(&table, table.candidates(0)), expected);
-    assert_eq!(names(&table, table.in_region(0)), expected[..3]);
-    assert_eq!(names(&table, table.placed(0)), expected[..2]);
-    assert_eq!(names(&table, table.abroad(0)), [&*expected[3], &*expected[6]]);
+    assert_eq!(names(&table, table.candidates(Partition(0))), expected);
+    assert_eq!(names(&table, table.in_region(Partition(0))), expected[..3]);
+    assert_eq!(names(&table, table.placed(Partition(0))), expected[..2]);
+    assert_eq!(names(&table, table.abroad(Partition(0))), [&*expected[3], &*expected[6]]);
     assert_eq!(table.fingerprint(), placement.fingerprint());
-    assert!(!table.placed_without_copy(0) && table.is_held_here(0) && !table.is_alone());
-    assert_eq!(table.nodes()[usize::from(table.me())].id, "b1".into());
+    assert!(!table.placed_without_copy(Partition(0)) && table.is_held_here(Partition(0)) && !table.is_alone());
+    assert_eq!(table.node(table.me()).id, "b1".into());
 }
 
 #[test]
@@ -73,14 +74,14 @@ fn a_first_node_that_is_dead_or_holds_nothing_is_skipped_but_gets_deltas() {
         if dead {
             owner.alive = false;
         } else {
-            owner.held.remove(0);
+            owner.held.remove(Partition(0));
         }
         let table = RoutingTable::build(&me, &members, &placement, PARTITIONS);
-        assert_eq!(names(&table, table.in_region(0)), [&*second, &*third]);
-        assert_eq!(names(&table, table.placed(0)), [&*first, &*second]);
-        assert_eq!(names(&table, table.replicas(0)), [&*first, &*second]);
-        assert_eq!(table.placed_without_copy(0), !dead);
-        assert!(!table.is_placed_here(0) && table.is_held_here(0));
+        assert_eq!(names(&table, table.in_region(Partition(0))), [&*second, &*third]);
+        assert_eq!(names(&table, table.placed(Partition(0))), [&*first, &*second]);
+        assert_eq!(names(&table, table.replicas(Partition(0))), [&*first, &*second]);
+        assert_eq!(table.placed_without_copy(Partition(0)), !dead);
+        assert!(!table.is_placed_here(Partition(0)) && table.is_held_here(Partition(0)));
     }
 }
 
@@ -91,7 +92,8 @@ fn a_leaving_holder_is_last_of_its_region_even_where_it_is_still_placed() {
     let [first, second, third] = order(&stale, "a").try_into().unwrap();
     members.0.iter_mut().find(|member| member.id.as_str() == first).unwrap().leaving = true;
     let table = RoutingTable::build(&"b1".into(), &members, &stale, PARTITIONS);
-    let a: Vec<String> = names(&table, table.candidates(0)).into_iter().filter(|id| id.starts_with('a')).collect();
+    let a: Vec<String> =
+        names(&table, table.candidates(Partition(0))).into_iter().filter(|id| id.starts_with('a')).collect();
     assert_eq!(a, [second, third, first]);
 }
 
@@ -105,7 +107,7 @@ fn regions_without_holders_get_deltas_for_one_that_is_alive() {
     }
     let abroad = |members: &Members| {
         let table = RoutingTable::build(&"b1".into(), members, &placement, PARTITIONS);
-        names(&table, table.abroad(0)).pop().unwrap()
+        names(&table, table.abroad(Partition(0))).pop().unwrap()
     };
     assert_eq!(abroad(&members), first);
     members.0.iter_mut().find(|member| member.id.as_str() == first).unwrap().alive = false;
@@ -118,10 +120,13 @@ fn regions_without_holders_get_deltas_for_one_that_is_alive() {
 fn alone_means_that_nobody_else_is_known() {
     let mut members = Members(vec![member("a", "eu", &[])]);
     let table = RoutingTable::build(&"a".into(), &members, &placement(&members, 2), PARTITIONS);
-    assert!(table.is_alone() && table.is_placed_here(3) && table.placed_without_copy(3));
-    assert_eq!((table.candidates(3), table.replicas(3), table.abroad(3)), (&[][..], &[][..], &[][..]));
-    assert_eq!(table.placed(3), [0]);
-    assert!(table.placed(PARTITIONS).is_empty() && table.candidates(u16::MAX).is_empty());
+    assert!(table.is_alone() && table.is_placed_here(Partition(3)) && table.placed_without_copy(Partition(3)));
+    assert_eq!(
+        (table.candidates(Partition(3)), table.replicas(Partition(3)), table.abroad(Partition(3))),
+        (&[][..], &[][..], &[][..])
+    );
+    assert_eq!(table.placed(Partition(3)), [NodeIndex(0)]);
+    assert!(table.placed(Partition(PARTITIONS.get())).is_empty() && table.candidates(Partition(u16::MAX)).is_empty());
     members.0.push(member("b", "us", &[]));
     members.0[1].alive = false;
     assert!(!RoutingTable::build(&"a".into(), &members, &placement(&members, 2), PARTITIONS).is_alone());
@@ -131,14 +136,17 @@ fn alone_means_that_nobody_else_is_known() {
 fn who_is_no_member_can_still_make_a_table() {
     let members = nine();
     let table = RoutingTable::build(&"x".into(), &members, &placement(&members, 2), PARTITIONS);
-    assert_eq!((table.in_region(0), table.placed(0), table.candidates(0).len()), (&[][..], &[][..], 9));
-    assert!(table.nodes().get(usize::from(table.me())).is_none());
-    assert!(!table.is_placed_here(0) && !table.is_held_here(0));
+    assert_eq!(
+        (table.in_region(Partition(0)), table.placed(Partition(0)), table.candidates(Partition(0)).len()),
+        (&[][..], &[][..], 9)
+    );
+    assert!(table.nodes().get(table.me().index()).is_none());
+    assert!(!table.is_placed_here(Partition(0)) && !table.is_held_here(Partition(0)));
 }
 
 prop_compose! {
     fn any_member()(region in 0..3u8, leaving in prop::bool::weighted(0.2), alive in prop::bool::weighted(0.7),
-            held in prop::collection::vec(0..PARTITIONS, 0..24), placed in prop::bool::weighted(0.8)) -> (Member, bool) {
+            held in prop::collection::vec(0..PARTITIONS.get(), 0..24), placed in prop::bool::weighted(0.8)) -> (Member, bool) {
         let mut member = member("", ["eu", "sa", "us"][usize::from(region)], &held);
         (member.leaving, member.alive) = (leaving, alive);
         (member, placed)
@@ -160,10 +168,10 @@ proptest! {
         let me = me.get(&members.0);
         let placement = Placement::compute(&ring.into_iter().collect(), PARTITIONS, r);
         let table = RoutingTable::build(&me.id, &members, &placement, PARTITIONS);
-        let at = |node: &u16| &members.0[usize::from(*node)];
-        let place = |node: &u16, partition| placement.list(&at(node).region, partition).position(|id| *id == at(node).id);
+        let at = |node: &NodeIndex| &members.0[node.index()];
+        let place = |node: &NodeIndex, partition| placement.list(&at(node).region, partition).position(|id| *id == at(node).id);
 
-        for partition in 0..PARTITIONS {
+        for partition in PARTITIONS.iter() {
             let holders = members.0.iter().filter(|member| member.alive && member.held.contains(partition));
             let candidates = table.candidates(partition);
             prop_assert_eq!(candidates.len(), holders.count());

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::partition::record_codec;
 use crate::partition::testing::*;
-use crate::swarm::{Event, InfoHash, PeerAddr, V4, V6};
+use crate::swarm::{Event, InfoHash, Partition, PartitionCount, PeerAddr, V4, V6};
 
 type Meanwhile = dyn FnMut(&mut Node, &mut Node) + Send;
 
@@ -33,19 +33,24 @@ impl World {
 
     fn pull(&self, from: usize, to: usize) -> Result<Pulled, PullError> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(pull(&End(self, from), &End(self, to), 0, PullOptions::new(TTL)))
+        runtime.block_on(pull(&End(self, from), &End(self, to), Partition(0), PullOptions::new(TTL)))
     }
 }
 
 struct End<'a>(&'a World, usize);
 
 impl RemoteCopy for End<'_> {
-    async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
+    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
         self.0.happen();
         Ok(self.0.nodes[self.1].lock().digest(partition, Window { from, to }, self.0.budget))
     }
 
-    async fn fetch(&self, partition: u16, buckets: u64, cursor: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), PullError> {
+    async fn fetch(
+        &self,
+        partition: Partition,
+        buckets: u64,
+        cursor: Vec<u8>,
+    ) -> Result<(Vec<u8>, Vec<u8>), PullError> {
         self.0.happen();
         let node = self.0.nodes[self.1].lock();
         let made = chunk(&node.partitions, partition, buckets, &cursor, self.0.budget, node.now);
@@ -57,7 +62,7 @@ impl RemoteCopy for End<'_> {
 }
 
 impl LocalCopy for End<'_> {
-    async fn digest(&self, partition: u16, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
+    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
         RemoteCopy::digest(self, partition, from, to).await
     }
 
@@ -101,7 +106,7 @@ proptest! {
         skew in 0u64..5_000,
         budget in 1usize..200,
     ) {
-        let mut nodes = [Node::new(1, 5, WALL), Node::new(1, 65_000, WALL + skew)];
+        let mut nodes = [Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 65_000, WALL + skew)];
         for (at, v6, swarm, number, event, seeder, millis, lost) in announces {
             nodes.iter_mut().for_each(|node| node.pass(millis));
             let swarm = if number > 60 { 0 } else { swarm };
@@ -120,7 +125,7 @@ proptest! {
         let [a, b] = world.nodes.each_ref().map(Mutex::lock);
         // What was in both windows, as the clocks differ.
         let window = Window { from: window(&b).from, to: window(&a).to };
-        prop_assert_eq!(a.digest(0, window, 77), b.digest(0, window, 78));
+        prop_assert_eq!(a.digest(Partition(0), window, 77), b.digest(Partition(0), window, 78));
         prop_assert_eq!(a.contents(window), b.contents(window));
     }
 
@@ -131,7 +136,7 @@ proptest! {
         changes in prop::collection::vec((any::<bool>(), 0u32..80, 3u32..9, any::<bool>()), 1..200),
         budget in 1usize..60,
     ) {
-        let mut node = Node::new(1, 5, WALL);
+        let mut node = Node::new(PartitionCount::new(1), 5, WALL);
         for swarm in 0..300 {
             node.announce(swarm % 2 == 0, 1_000 + swarm, 1, Event::None, false);
             node.pass(700);
@@ -144,7 +149,7 @@ proptest! {
         let mut changes = changes.into_iter().cycle();
         let (mut found, mut cursor, mut chunks) = (BTreeSet::<(InfoHash, PeerAddr)>::new(), Vec::new(), 0);
         loop {
-            let Chunk { pieces, next } = chunk(&node.partitions, 0, u64::MAX, &cursor, budget, node.now).unwrap();
+            let Chunk { pieces, next } = chunk(&node.partitions, Partition(0), u64::MAX, &cursor, budget, node.now).unwrap();
             for part in record_codec::parts(&pieces).map(Result::unwrap) {
                 found.extend(part.records::<V4>().map(|it| (part.info_hash, V4::peer(it.key))));
                 found.extend(part.records::<V6>().map(|it| (part.info_hash, V6::peer(it.key))));
@@ -176,13 +181,15 @@ proptest! {
 
 #[test]
 fn an_empty_copy_is_filled_and_what_is_equal_is_not_fetched() {
-    let mut full = Node::new(1, 5, WALL);
+    let mut full = Node::new(PartitionCount::new(1), 5, WALL);
     (0..20_000u32)
         .for_each(|number| _ = full.announce(number % 5 == 0, number % 3_000, number, Event::None, number % 4 == 0));
     (0..20_000u32).for_each(|number| _ = full.announce(false, 9_999, number, Event::Started, false));
     full.pass(5_000);
-    let (count, empty) =
-        (full.contents(Window { from: 0, to: u64::MAX }).0.len() as u64, Node::new(1, 60_000, full.now.wall_millis));
+    let (count, empty) = (
+        full.contents(Window { from: 0, to: u64::MAX }).0.len() as u64,
+        Node::new(PartitionCount::new(1), 60_000, full.now.wall_millis),
+    );
     let mut world = World::still([full, empty]);
     world.budget = MAX_CHUNK;
     let pulled = world.pull(0, 1).unwrap();
@@ -203,12 +210,12 @@ fn an_empty_copy_is_filled_and_what_is_equal_is_not_fetched() {
 
 #[test]
 fn a_joiner_gets_in_sync_while_everything_goes_on() {
-    let mut full = Node::new(1, 5, WALL);
+    let mut full = Node::new(PartitionCount::new(1), 5, WALL);
     for number in 0..10_000u32 {
         full.announce(number % 5 == 0, number % 1_000, number, Event::None, false);
     }
     full.pass(5_000);
-    let joiner = Node::new(1, 60_000, full.now.wall_millis);
+    let joiner = Node::new(PartitionCount::new(1), 60_000, full.now.wall_millis);
     // Every time somebody waits, peers come, change and go, and the joiner hears of it 100 ms later.
     let (mut number, mut late) = (0u32, Vec::new());
     let world = World::new([full, joiner], 500, move |full, joiner| {
@@ -234,7 +241,7 @@ fn a_joiner_gets_in_sync_while_everything_goes_on() {
 fn what_the_other_side_says_wrongly_ends_the_pull() {
     struct Wrong(u8);
     impl RemoteCopy for Wrong {
-        async fn digest(&self, _: u16, _: u64, _: u64) -> Result<Vec<u64>, PullError> {
+        async fn digest(&self, _: Partition, _: u64, _: u64) -> Result<Vec<u64>, PullError> {
             match self.0 {
                 0 => Ok(vec![1; 63]),
                 1 => Err(Refusal::NotHeld.into()),
@@ -242,7 +249,7 @@ fn what_the_other_side_says_wrongly_ends_the_pull() {
             }
         }
 
-        async fn fetch(&self, _: u16, _: u64, cursor: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), PullError> {
+        async fn fetch(&self, _: Partition, _: u64, cursor: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), PullError> {
             match self.0 {
                 // Never an end.
                 2 => Ok((Vec::new(), vec![6])),
@@ -250,22 +257,22 @@ fn what_the_other_side_says_wrongly_ends_the_pull() {
             }
         }
     }
-    let world = World::still([Node::new(1, 5, WALL), Node::new(1, 5, WALL)]);
+    let world = World::still([Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 5, WALL)]);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let options = PullOptions::new(TTL);
     let expected = [PullError::Malformed, PullError::Refused(Refusal::NotHeld), PullError::Malformed];
     for (wrong, error) in expected.into_iter().enumerate() {
-        let result = runtime.block_on(pull(&Wrong(wrong as u8), &End(&world, 0), 0, options));
+        let result = runtime.block_on(pull(&Wrong(wrong as u8), &End(&world, 0), Partition(0), options));
         assert_eq!(result, Err(error));
     }
     // One that differs and has nothing to give.
-    let result = runtime.block_on(pull(&Wrong(3), &End(&world, 0), 0, options)).unwrap();
+    let result = runtime.block_on(pull(&Wrong(3), &End(&world, 0), Partition(0), options)).unwrap();
     assert_eq!((result.in_sync, result.buckets_left, result.rounds, result.chunks), (true, 64, 1, 1));
 }
 
 #[test]
 fn a_copy_that_has_more_than_the_other_is_in_sync_and_says_so() {
-    let (mut less, mut more) = (Node::new(1, 5, WALL), Node::new(1, 9, WALL));
+    let (mut less, mut more) = (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 9, WALL));
     for number in 0..500 {
         let delta = less.announce(false, number, number, Event::Started, false).unwrap();
         if number != 7 {
@@ -285,11 +292,12 @@ fn a_copy_that_has_more_than_the_other_is_in_sync_and_says_so() {
 
 #[test]
 fn a_completion_while_a_large_swarm_is_copied_is_counted_once() {
-    let (mut from, mut to) = (Node::new(1, 5, WALL), Node::new(1, 60_000, WALL));
+    let (mut from, mut to) =
+        (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 60_000, WALL));
     (0..1_000).for_each(|number| _ = from.announce(false, 0, number, Event::Started, false));
     let (mut cursor, mut deltas, mut number) = (Vec::new(), Vec::new(), 0);
     loop {
-        let Chunk { pieces, next } = chunk(&from.partitions, 0, u64::MAX, &cursor, 100, from.now).unwrap();
+        let Chunk { pieces, next } = chunk(&from.partitions, Partition(0), u64::MAX, &cursor, 100, from.now).unwrap();
         to.merge_chunk(&pieces, 0);
         assert!(to.counts(0).completed <= from.counts(0).completed);
         if next.is_empty() {

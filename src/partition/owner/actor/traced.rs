@@ -6,7 +6,7 @@ use super::{Done, State, UdpAnnounce};
 use crate::clock::Now;
 use crate::partition::owner::traced::{Late, client, said};
 use crate::partition::replication::Cause;
-use crate::swarm::{Announce, Counts};
+use crate::swarm::{Announce, Counts, Partition};
 use crate::telemetry::trace::{FlightRecord, Steps, Transport, Why, names::span};
 
 /// Shorter waits than this are left as a gap, which shows as much: most announces have one.
@@ -61,7 +61,7 @@ impl State {
         traces.is_on().then(|| Box::new(Late { traces: traces.clone(), record, announce, partition, to }))
     }
 
-    fn partition(&self, hash: u64) -> u16 {
-        hash as u16 & (self.common.partitions - 1)
+    fn partition(&self, hash: u64) -> Partition {
+        self.common.partitions.partition(hash)
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Ack;
-use crate::swarm::Role;
+use crate::swarm::{Partition, Role};
 
 use crate::testkit::sim::World;
 use crate::testkit::sim::dump::Dump;
@@ -85,9 +85,11 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
             continue;
         }
         for (node, dump) in dumps {
-            for (partition, copy) in dump.copies.iter().filter(|(partition, _)| dump.held.contains(**partition)) {
+            for (partition, copy) in
+                dump.copies.iter().filter(|(partition, _)| dump.held.contains(Partition(**partition)))
+            {
                 let key = (info_hash(*swarm), *peer);
-                if !holds(world, node, *partition, *swarm) {
+                if !holds(world, node, Partition(*partition), *swarm) {
                     continue;
                 }
                 world.checked(NAME);
@@ -100,7 +102,7 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     }
 }
 
-fn holds(world: &World, node: &usize, partition: u16, swarm: u32) -> bool {
+fn holds(world: &World, node: &usize, partition: Partition, swarm: u32) -> bool {
     let nodes = world.nodes.lock();
     let owners = nodes.get(node).and_then(|node| node.running.as_ref()).map(|running| running.owners.clone());
     owners.is_some_and(|owners| owners.partition(owners.hash(&info_hash(swarm))) == partition)

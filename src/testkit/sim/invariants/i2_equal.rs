@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::swarm::Role;
+use crate::swarm::{Partition, Role};
 
 use crate::testkit::sim::World;
 use crate::testkit::sim::dump::{Copy, Dump};
@@ -27,7 +27,7 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
         }
     }
     for partition in 0..world.plan.partitions {
-        let holders: Vec<_> = dumps.iter().filter(|(_, dump)| dump.held.contains(partition)).collect();
+        let holders: Vec<_> = dumps.iter().filter(|(_, dump)| dump.held.contains(Partition(partition))).collect();
         let Some(((first, dump), others)) = holders.split_first() else {
             world.violated(NAME, format!("nobody holds partition {partition}"));
             continue;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::swarm::Role;
+use crate::swarm::{Partition, Role};
 
 use crate::testkit::sim::World;
 use crate::testkit::sim::dump::Dump;
@@ -26,7 +26,9 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
             continue;
         }
         for (node, dump) in dumps {
-            for (partition, copy) in dump.copies.iter().filter(|(partition, _)| dump.held.contains(**partition)) {
+            for (partition, copy) in
+                dump.copies.iter().filter(|(partition, _)| dump.held.contains(Partition(**partition)))
+            {
                 world.checked(NAME);
                 if copy.records.get(&(info_hash(*swarm), *peer)).is_some_and(|held| held.role != Role::Stopped) {
                     let at = stop.sent;

@@ -19,8 +19,8 @@ pub fn check(world: &World) {
         let Some(running) = &node.running else { continue };
         world.checked(NAME);
         let routes = running.routes.load();
-        for at in 0..routes.table.nodes().len() {
-            let Some(peer) = routes.peer(at as u16) else { continue };
+        for other in routes.table.indexes() {
+            let Some(peer) = routes.peer(other) else { continue };
             let status = peer.queue.status();
             if status.bytes > world.plan.hint_bytes + BATCH {
                 broken.push(format!("{} keeps {} bytes for {:?}", node.name, status.bytes, peer.link.target().id));

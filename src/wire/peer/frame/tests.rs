@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_bytes::ByteBuf;
 
 use super::*;
+use crate::swarm::Partition;
 use crate::wire::peer::Refusal;
 
 const LIMIT: usize = 1 << 20;
@@ -144,12 +145,12 @@ fn request() -> impl Strategy<Value = Request> {
             pieces
         }),
         (any::<u16>(), any::<u64>(), any::<u64>()).prop_map(|(partition, from, to)| Request::Digest {
-            partition,
+            partition: Partition(partition),
             from,
             to
         }),
         (any::<u16>(), any::<u64>(), bytes()).prop_map(|(partition, buckets, cursor)| Request::Fetch {
-            partition,
+            partition: Partition(partition),
             buckets,
             cursor
         }),
