@@ -86,10 +86,10 @@ impl Bench {
         command.arg(format!("udp://127.0.0.1:{}", 46_900 + target));
         command.args(["--duration", &format!("{}s", time.as_secs())]).args(more);
         let output = command.output().context("cannot run the load")?;
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-        let answers = ["/load/requests/answers", "/fill/requests/answers"].iter().find_map(|path| told.pointer(path));
-        answers.and_then(serde_json::Value::as_f64).with_context(|| format!("no answers in {told}"))
+        let answers = ["/load/requests/answers", "/fill/requests/answers"].iter().find_map(|path| report.pointer(path));
+        answers.and_then(serde_json::Value::as_f64).with_context(|| format!("no answers in {report}"))
     }
 
     /// Processor time of nodes for each answer, in microseconds, under a load that keeps them busy.

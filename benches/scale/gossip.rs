@@ -31,7 +31,7 @@ pub const HEAD: &str = "\
 | Nodes | Partitions | Start | Change | Join | Leave | Death | of a region | Traffic of a node | Datagram | Processor |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 
-/// tokio's clock, which stands still while somebody works.
+/// tokio's paused clock, which advances only while all tasks wait.
 struct Virtual(tokio::time::Instant);
 
 impl Clock for Virtual {

@@ -1,5 +1,5 @@
 //! A hundred nodes in one process, on virtual time: how soon all of them know what happens, what they send each other
-//! meanwhile (`gossip.rs`), and how partitions move (`rebalancing.rs`). Prints the tables of `docs/scale.md`; they are the
+//! for it (`gossip.rs`), and how partitions move (`rebalancing.rs`). Prints the tables of `docs/scale.md`; they are the
 //! same on any machine, but for the processor time.
 //!
 //! ```console

@@ -20,7 +20,7 @@ const REPLICAS: u8 = 2;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const HEAD: &str = "\
-| Nodes | Partitions | | Copies moved | of 1/N of its region | Records | Routed anew | At rest |
+| Nodes | Partitions | | Copies moved | of 1/N of its region | Records | Routed again | At rest |
 | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |";
 
 /// How long it took until each partition was answered for again, and until all was where it belongs.

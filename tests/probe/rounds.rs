@@ -119,8 +119,8 @@ fn each_target_has_to_return_the_peers_of_the_others() {
     for pair in json["replication"].as_array().unwrap() {
         assert_eq!((&pair["ok"], &pair["reason"]), (&false.into(), &"not_replicated".into()), "{json:#}");
     }
-    let told = format!("replication from {} to {}: not replicated within 300 ms", a.url(), strangers.url());
-    assert!(probed.err.contains(&told), "{}", probed.err);
+    let sentence = format!("replication from {} to {}: not replicated within 300 ms", a.url(), strangers.url());
+    assert!(probed.err.contains(&sentence), "{}", probed.err);
     assert_eq!((shared.peers(), strangers.swarms.peers()), (0, 0));
     probe(&format!("{args} --independent")).assert_success();
 }

@@ -1,4 +1,4 @@
-//! Makes the events of a plan happen, and keeps account of the faults that last.
+//! Carries out the events of a plan, and records the faults that last.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +11,7 @@ use super::node::{self, Command};
 use super::plan::{self, Event};
 use super::{NodeState, World};
 
-/// What is wrong now.
+/// The current faults.
 enum Lasting {
     Stall(usize),
     Cut(usize, usize),
@@ -25,7 +25,7 @@ enum Lasting {
 pub struct Chaos {
     world: Arc<World>,
     next: usize,
-    /// What lasts, until when, and its place in the log of faults.
+    /// Lasting faults: until when, and their index in the log of faults.
     lasting: Vec<(Duration, Lasting, Option<usize>)>,
 }
 
@@ -34,7 +34,7 @@ impl Chaos {
         Self { world: world.clone(), next: 0, lasting: Vec::new() }
     }
 
-    /// Ends what is over and begins what is due.
+    /// Ends the faults that are over and starts those that are due.
     pub fn step(&mut self, sim: &mut Sim<'_>) {
         let now = *self.world.time.lock();
         let all_over = now >= self.world.plan.faults_end;
@@ -64,7 +64,7 @@ impl Chaos {
         }
     }
 
-    /// Makes something happen now.
+    /// Carries out an event now.
     pub fn happen(&mut self, sim: &mut Sim<'_>, event: Event) {
         let now = *self.world.time.lock();
         self.begin(sim, event, now);
@@ -155,7 +155,7 @@ impl Chaos {
         self.connect(sim);
     }
 
-    /// Puts every link between two hosts into the state that all that lasts asks for.
+    /// Sets every link between two hosts to the state that all lasting faults together require.
     fn connect(&self, sim: &Sim<'_>) {
         let nodes: Vec<(usize, usize)> = self.world.nodes.lock().iter().map(|(at, node)| (*at, node.region)).collect();
         let slow = self.lasting.iter().rev().find_map(|(_, lasting, _)| match lasting {
@@ -203,7 +203,7 @@ impl Chaos {
     }
 }
 
-/// The host of a region's clients.
+/// The name of the host of a region's clients.
 pub fn client_name(region: usize) -> String {
     format!("clients-{}", plan::region_name(region))
 }

@@ -1,4 +1,4 @@
-//! Clients of a region: peers that come, renew, complete, and stop or vanish, each by whatever node of its region it tries.
+//! Clients of a region: peers that start, renew, complete, and stop or vanish, each at any node of its region.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use super::{World, node};
 /// How long a client waits for one node.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a client asks.
+/// The content of a request.
 #[derive(Clone, Debug)]
 pub enum What {
     Announce(Announce),
@@ -37,13 +37,13 @@ pub struct Ask {
     pub what: What,
 }
 
-/// What a node answers; neither reply nor counts if it cannot.
+/// The answer of a node, which has neither reply nor counts if the node cannot serve the request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub id: u64,
     pub reply: Option<AnnounceReply>,
     pub counts: Option<Vec<Counts>>,
-    /// The node found nobody who holds the partition, for this request or one at the same time.
+    /// The node found no holder of the partition, for this request or a concurrent one.
     pub last_resort: bool,
 }
 
@@ -85,11 +85,11 @@ struct Peer {
 }
 
 impl Clients {
-    /// A client's life: one peer after the other.
+    /// Runs one client: one peer after the other.
     async fn life(self: Arc<Self>, number: u32, mut random: SmallRng) {
         let plan = self.world.plan.clone();
         let busy = plan.end - HUSH;
-        // Half of them say nothing more once the faults are over: what they said last must be kept all the same.
+        // Half of them do not announce again once the faults are over: their last announce must be kept nevertheless.
         let until = if number.is_multiple_of(2) { plan.faults_end } else { busy };
         let (first, pause, renewal) = match plan.profile {
             Profile::Steady => (12_000, 400..1_500, 400..1_500),
@@ -103,7 +103,7 @@ impl Clients {
             let number = (self.region as u32) << 20 | number << 12 | serial;
             let mut peer = Peer { swarm: random.random_range(0..plan.swarms), number, seeder: random.random_bool(0.4) };
             let mut event = Event::Started;
-            // In a steady run nothing that is held changes.
+            // In a steady run no existing record changes.
             let steady = plan.profile == Profile::Steady;
             for _ in 0..if steady { 1 } else { random.random_range(1..6) } {
                 if self.world.now() >= until {
@@ -129,7 +129,7 @@ impl Clients {
         }
     }
 
-    /// One leecher that is in every swarm and always wants to know of the others.
+    /// A leecher that is in every swarm and always asks for all peers.
     async fn watch(self: Arc<Self>) {
         let plan = &self.world.plan;
         let mut random = SmallRng::seed_from_u64(plan.seed ^ 0x3a7c);
@@ -142,7 +142,7 @@ impl Clients {
         }
     }
 
-    /// After all has become quiet, somebody new asks every node for every swarm.
+    /// At the end, a new client asks every node for every swarm.
     async fn last_look(self: Arc<Self>) {
         let plan = &self.world.plan;
         if plan.profile == Profile::Steady {
@@ -208,7 +208,7 @@ impl Clients {
             i3_lifetime::returned(world, swarm, &returned, reply.stale);
             return;
         }
-        i7_answers::nobody(world, self.region, nodes, began);
+        i7_answers::unanswered(world, self.region, nodes, began);
     }
 
     async fn scrape(&self, plan: &Plan, random: &mut SmallRng) {

@@ -1,4 +1,4 @@
-//! All that a node holds, at one moment.
+//! Everything that a node holds at one moment.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct Held {
 pub struct Copy {
     pub records: BTreeMap<(InfoHash, PeerAddr), Held>,
     pub counts: BTreeMap<(InfoHash, bool), Counts>,
-    /// Over all that was stamped in the last half of a lifetime.
+    /// Over all records stamped in the last half of a lifetime.
     pub digest: Vec<u64>,
 }
 
@@ -37,7 +37,7 @@ pub struct Dump {
     pub in_flight: usize,
 }
 
-/// Asks a node's owners for everything.
+/// Collects everything from a node's owners.
 pub async fn take(owners: &Owners, routes: &SharedRoutes, cluster: &Cluster, partitions: u16) -> Dump {
     let routes = routes.load_full();
     let mut copies = BTreeMap::new();
@@ -84,7 +84,7 @@ fn collect<F: AddressFamily>(store: &Store<F>, copy: &mut Copy, now: Second, min
     }
 }
 
-/// Requests that the owners of a node have taken and not answered.
+/// Requests that the owners of a node have received but not answered.
 pub fn in_flight(owners: &Owners) -> usize {
     let handles = owners.load();
     handles.iter().map(|owner| owner.status().in_flight.load(std::sync::atomic::Ordering::Relaxed)).max().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! What has gone wrong when: by this the invariants know what is excused.
+//! A log of faults, which excuses what invariants would otherwise report.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ pub struct NetFault {
     pub from: Duration,
     /// None while it lasts.
     pub until: Option<Duration>,
-    /// Those that it touches.
+    /// The affected regions.
     pub regions: [bool; 3],
 }
 
@@ -20,24 +20,23 @@ pub struct Crash {
     pub at: Duration,
 }
 
-/// All faults so far.
 #[derive(Debug, Default)]
 pub struct FaultLog {
     pub net: Vec<NetFault>,
     pub crashes: Vec<Crash>,
 }
 
-/// After a fault of the network links have to be made anew and copies compared.
-pub const MENDED: Duration = Duration::from_secs(25);
+/// After a network fault, links have to reconnect and copies have to be compared.
+pub const REPAIR: Duration = Duration::from_secs(25);
 
 impl FaultLog {
-    /// Whether a fault of the network that touches a region was there, or was not yet mended, between two times.
+    /// Whether a network fault affected a region between two times, including the time for its repair.
     pub fn net(&self, region: usize, from: Duration, to: Duration) -> bool {
         let touches = |fault: &&NetFault| fault.regions[region] && fault.from <= to;
-        self.net.iter().filter(touches).any(|fault| fault.until.is_none_or(|until| until + MENDED >= from))
+        self.net.iter().filter(touches).any(|fault| fault.until.is_none_or(|until| until + REPAIR >= from))
     }
 
-    /// How long it may have taken from `at` on until all replicas in the region knew.
+    /// How long after `at` the last replica in the region may have got a change.
     pub fn replicated(&self, region: usize, at: Duration) -> Duration {
         let lag = Duration::from_millis(600);
         let touches = |fault: &&NetFault| fault.regions[region] && fault.from <= at + lag;

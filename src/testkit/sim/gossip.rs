@@ -1,6 +1,6 @@
 //! Gossip that is the same in every run of a seed: chitchat chooses its partners by the system's randomness, this one by the
-//! seed. It sends all that it knows to three others every half second, calls dead whose heartbeat stood still, and lets the
-//! library's own view judge what it has heard.
+//! seed. It sends its whole state to three other nodes every half second, treats nodes without new heartbeats as dead, and
+//! passes what it has received to the library's own view.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,15 +25,15 @@ use super::tickets::{Payload, bind};
 
 pub const PORT: u16 = 7071;
 const PERIOD: Duration = Duration::from_millis(500);
-/// A heartbeat that stands still for so long is that of a dead node.
+/// A node without a new heartbeat for this long is dead.
 const DEAD: Duration = Duration::from_millis(2_600);
-/// Others that each round goes to.
+/// Nodes that each round sends to.
 const PARTNERS: usize = 3;
 
-/// All that a node knows of the others.
+/// The state of all nodes that a node knows.
 pub type Rumours = Vec<(Start, AnnounceSummary)>;
 
-/// What a node says of itself.
+/// What a node advertises.
 #[derive(Clone, Debug)]
 pub struct AnnounceSummary {
     heartbeat: u64,
@@ -45,7 +45,6 @@ struct Known {
     heard: Duration,
 }
 
-/// This node's part in it.
 pub struct Scripted {
     own: Mutex<Advertised>,
     changed: Notify,
@@ -65,7 +64,7 @@ impl Gossip for Scripted {
     }
 }
 
-/// Starts it as a task of the current host.
+/// Starts gossip as a task of the current host.
 pub async fn start(
     world: &Arc<World>,
     me: Me,
@@ -144,7 +143,7 @@ fn merge(known: &mut BTreeMap<(Arc<str>, u64), (Start, Known)>, rumours: Rumours
         let entry = known.entry((start.id.clone(), start.generation));
         match entry {
             std::collections::btree_map::Entry::Vacant(entry) => {
-                // Whether it is alive its next heartbeat tells.
+                // Its next heartbeat shows whether it is alive.
                 entry.insert((start, Known { said, heard: now }));
             }
             std::collections::btree_map::Entry::Occupied(mut entry) => {

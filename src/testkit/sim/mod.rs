@@ -1,4 +1,4 @@
-//! One simulated cluster: what all its parts share, and what it is judged by.
+//! A simulated cluster on virtual time: the state that its parts share, and the verdict.
 
 pub mod chaos;
 pub mod clients;
@@ -32,7 +32,7 @@ use tickets::Tickets;
 /// The wall clock at the start of every simulation, in milliseconds since the Unix epoch.
 pub const EPOCH: u64 = 1_700_000_000_000;
 
-/// What all hosts and the driver share. Everything runs on one thread; the locks are there because tasks must be `Send`.
+/// State of all hosts and the driver. Everything runs on one thread; the locks are there because tasks must be `Send`.
 pub struct World {
     pub plan: Plan,
     /// The time between steps, when no host runs.
@@ -44,11 +44,11 @@ pub struct World {
     pub oracle: Mutex<Oracle>,
     pub faults: Mutex<FaultLog>,
     nonce: AtomicU64,
-    /// How often each invariant was checked: one that never is proves nothing.
+    /// How often each invariant was checked; one that never is proves nothing.
     checks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// A broken promise.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub invariant: &'static str,
@@ -59,21 +59,20 @@ pub struct Violation {
 pub struct NodeState {
     pub name: String,
     pub region: usize,
-    /// It answers clients since then.
+    /// Since when it serves clients.
     pub serving: Option<Duration>,
     /// It has left for good.
     pub gone: bool,
     pub incarnation: u64,
-    /// What its wall clock is wrong by, in milliseconds.
+    /// The error of its wall clock in milliseconds.
     pub offset: Arc<AtomicI64>,
     pub running: Option<Running>,
-    /// Numbers of the announces that clients sent to it.
+    /// The numbers of the announces that clients have sent to it.
     pub nonces: BTreeSet<u16>,
-    /// How often it was started.
     pub restarts: u64,
 }
 
-/// The parts of a node that the driver looks at.
+/// The parts of a node that the driver inspects.
 #[derive(Clone)]
 pub struct Running {
     pub commands: UnboundedSender<Command>,
@@ -119,8 +118,7 @@ impl World {
         *self.checks.lock().entry(invariant).or_default() += 1;
     }
 
-    /// A number for an announce that no other one has: it travels as the number of peers that are wanted, always more
-    /// than there are.
+    /// A unique number for an announce. It is sent as the number of wanted peers, which is always more than there are.
     pub fn nonce(&self) -> u16 {
         300 + (self.nonce.fetch_add(1, Relaxed) % 65_000) as u16
     }

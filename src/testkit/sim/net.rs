@@ -1,4 +1,4 @@
-//! Links over turmoil's TCP, whose frames are read along: only there can be seen what nodes really say to each other.
+//! Links over turmoil's TCP, whose frames are inspected: they show what nodes really send to each other.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -69,7 +69,7 @@ struct Watched {
     watch: Watch,
 }
 
-/// What is seen of a connection.
+/// The inspected state of a connection.
 struct Watch {
     world: Arc<World>,
     node: usize,

@@ -1,4 +1,4 @@
-//! A simulated node: put together like `crate::node::Node`, without threads, files and frontends.
+//! A simulated node: composed like `crate::node::Node`, without threads, files and frontends.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,10 +34,10 @@ const TICK: Duration = Duration::from_millis(20);
 const OWNERS: usize = 2;
 /// Requests that may be in flight to one owner.
 pub const IN_FLIGHT: usize = 512;
-/// Clients ask here.
+/// The port for clients.
 pub const PORT: u16 = 6969;
 
-/// What the driver tells a node.
+/// Commands of the driver.
 pub enum Command {
     Dump(Arc<Mutex<Option<Dump>>>),
     Leave,
@@ -152,7 +152,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         clock,
     };
     let cluster = Cluster::start(&settings, parts).await?;
-    let (commands, mut told) = mpsc::unbounded_channel();
+    let (commands, mut received) = mpsc::unbounded_channel();
     {
         let mut nodes = world.nodes.lock();
         let state = nodes.get_mut(&node).expect("registered");
@@ -176,7 +176,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         };
         tokio::select! {
             biased;
-            command = told.recv() => match command {
+            command = received.recv() => match command {
                 Some(Command::Dump(to)) => *to.lock() = Some(dump::take(&owners, &routes, &cluster, partitions).await),
                 Some(Command::Leave) => leaving = Some(cluster.leave().boxed()),
                 None => return Ok(()),
@@ -221,7 +221,7 @@ async fn serve(world: Arc<World>, node: usize, router: Router, mut stopped: ones
             got = world.tickets.recv(&socket) => got,
         };
         let Ok((Payload::Ask(ask), from)) = got else { continue };
-        // It came while nobody was here to take it.
+        // It came while the node was down.
         if world.now().saturating_sub(ask.sent) > clients::PATIENCE + world.plan.longest_hold() {
             continue;
         }
@@ -231,7 +231,7 @@ async fn serve(world: Arc<World>, node: usize, router: Router, mut stopped: ones
             world.tickets.send(&socket, from, Payload::Answer(answer)).await;
         });
     }
-    // Those that were taken are answered.
+    // Requests that were accepted are still answered.
     sleep(Duration::from_millis(700)).await;
 }
 

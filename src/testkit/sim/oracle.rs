@@ -1,4 +1,4 @@
-//! What clients know to be true: what they said, and what was acknowledged.
+//! What clients know: their announces, and which of these were acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,22 +12,22 @@ pub type Key = (u32, PeerAddr);
 #[derive(Clone, Copy, Debug)]
 pub struct Op {
     pub sent: Duration,
-    /// When its answer came; without one it may have been carried out, or may yet be.
+    /// When it was acknowledged; otherwise it may have been applied, or may be later.
     pub acked: Option<Duration>,
     pub stopped: bool,
     pub region: usize,
 }
 
-/// All that was said.
+/// All announces.
 #[derive(Default)]
 pub struct Oracle {
     pub ops: BTreeMap<Key, Vec<Op>>,
-    /// Regions whose clients have looked at the end.
+    /// Regions whose clients have asked for all swarms at the end.
     pub looked: usize,
 }
 
 impl Oracle {
-    /// Takes note of an announce, and returns its position.
+    /// Records an announce, and returns its position.
     pub fn sent(&mut self, key: Key, op: Op) -> usize {
         let ops = self.ops.entry(key).or_default();
         ops.push(op);
@@ -44,12 +44,12 @@ impl Oracle {
 /// The last acknowledged announce of a peer, unless a stop was tried after it.
 pub fn alive(ops: &[Op]) -> Option<&Op> {
     let at = ops.iter().rposition(|op| op.acked.is_some() && !op.stopped)?;
-    // Those that were tried at the same time as a stop may have come before it.
+    // Those that were concurrent with a stop may have been applied before it.
     let stopped = ops[at + 1..].iter().any(|op| op.stopped) || ops[..at].iter().any(|op| op.stopped);
     (!stopped).then_some(&ops[at])
 }
 
-/// Peers as a reply told them.
+/// The peers of a reply.
 pub struct Returned(pub BTreeSet<PeerAddr>);
 
 impl Returned {

@@ -1,4 +1,4 @@
-//! From a seed to everything that happens in a run.
+//! Derives all events of a run from a seed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -10,26 +10,26 @@ use rand::{RngExt, SeedableRng};
 
 /// Lifetime of a peer, in seconds.
 pub const TTL: u16 = 120;
-/// Before it nothing goes wrong.
+/// There are no faults before this.
 pub const CALM: Duration = Duration::from_secs(14);
-/// Clients say nothing more for so long before copies are compared.
+/// Clients are quiet for this long before copies are compared.
 pub const HUSH: Duration = Duration::from_secs(8);
 
-/// What kind of run it is.
+/// The kind of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Crashes, restarts, joins and leaves, one after the other; the network is sound. Promises hold at every moment.
+    /// Crashes, restarts, joins and leaves, one after the other, with a working network. Promises hold at every moment.
     Nodes,
     /// Cuts, splits, stalls and slow links, one after the other, and a crash now and then.
     Network,
-    /// All of it at once.
+    /// All of these at the same time.
     Storm,
     /// Clocks that jump by up to five minutes.
     Clocks,
-    /// No faults but stalls of less than a second, and queues that hold next to nothing; must be mended long before the next
-    /// regular comparison of copies.
+    /// No faults except stalls of less than a second, with tiny queues; repair must be done long before the next regular
+    /// comparison of copies.
     Trickle,
-    /// No faults, and one swarm that new peers join all the time: nothing is to be repaired.
+    /// No faults, and one swarm that new peers join all the time: nothing needs repair.
     Steady,
 }
 
@@ -39,14 +39,13 @@ pub struct NodeSpec {
     pub region: usize,
 }
 
-/// Something that happens.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
-    /// A node dies and comes back. `silent`: its host dies, too, so that nobody is told.
+    /// A node dies and comes back. `silent`: its host dies, too, so that no connection is closed.
     Crash { node: usize, down: Duration, silent: bool },
-    /// Nothing reaches a node or comes from it, and all of it arrives later.
+    /// All messages to and from a node are delayed until the stall ends.
     Stall { node: usize, time: Duration },
-    /// What one node sends to another is lost.
+    /// All messages from one node to another are lost.
     Cut { from: usize, to: usize, time: Duration },
     /// A region is cut off from all others.
     Split { region: usize, time: Duration },
@@ -62,7 +61,6 @@ pub enum Event {
     Leave { node: usize },
 }
 
-/// All that a run depends on.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -81,9 +79,9 @@ pub struct Plan {
     pub swarms: u32,
     pub clients: u32,
     pub events: Vec<(Duration, Event)>,
-    /// No fault after this.
+    /// There are no faults after this.
     pub faults_end: Duration,
-    /// Copies are equal after this.
+    /// Copies have to be equal after this.
     pub end: Duration,
 }
 
@@ -230,7 +228,7 @@ impl Plan {
             };
             self.events.push((at, event));
         }
-        // A logical clock never goes back: until that future has come to within a minute, others do not believe its stamps.
+        // A logical clock never goes back: others reject its stamps until they are less than a minute ahead.
         let future = self.events.iter().filter_map(|(at, event)| match event {
             Event::Clock { millis: millis @ 1.., time, .. } => {
                 Some(*at + *time + Duration::from_millis(millis.unsigned_abs()))
@@ -238,8 +236,8 @@ impl Plan {
             _ => None,
         });
         let believed = future.max().unwrap_or_default().saturating_sub(Hlc::MAX_AHEAD);
-        // No cut makes copies be compared at once; an owner does so every 45 s, in turns with up to two others here and one of
-        // each of two other regions, and a last time to pass on within its region what it learnt.
+        // A cut triggers no comparison; an owner compares every 45 s, in turns with up to two copies of its region and one of
+        // each of two other regions, and once more to replicate the result within its region.
         self.end = self.faults_end.max(believed) + secs(5 * 45);
     }
 
@@ -264,7 +262,7 @@ impl Plan {
         stay > 2
     }
 
-    /// The longest time that a message may be on its way in.
+    /// The longest delay of a message.
     pub fn longest_hold(&self) -> Duration {
         let holds = self.events.iter().filter_map(|(_, event)| match event {
             Event::Stall { time, .. } => Some(*time),
@@ -274,7 +272,7 @@ impl Plan {
         holds.sum()
     }
 
-    /// Whether some clock was wrong by more than records may be ahead.
+    /// Whether a clock was wrong by more than records may be ahead.
     pub fn wild_clocks(&self) -> bool {
         self.profile == Profile::Clocks
     }

@@ -1,4 +1,4 @@
-//! Runs a plan from the start to the verdict.
+//! Runs a plan and checks all invariants.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::node::Command;
 use super::plan::Plan;
 use super::{EPOCH, Violation, World, clients, invariants};
 
-/// The time between two looks at every host. Timers within a host are exact, messages are rounded up to it.
+/// The time of a simulation step. Timers within a host are exact, messages are rounded up to it.
 const STEP: Duration = Duration::from_millis(20);
-/// Steps between two looks at what must hold all the time.
+/// Steps between two checks of the invariants that must always hold.
 const LOOK: u32 = 5;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, PartialEq)]
 pub struct Outcome {
     pub violations: Vec<Violation>,
@@ -89,7 +89,7 @@ pub fn run(plan: Plan, mut each_second: impl FnMut(Duration)) -> Outcome {
         .filter_map(|(node, dump)| {
             let taken = dump.lock().take();
             if taken.is_none() {
-                world.violated("run", format!("n{node} does not say what it holds"));
+                world.violated("run", format!("n{node} does not return its dump"));
             }
             Some((node, taken?))
         })

@@ -1,6 +1,6 @@
-//! Datagrams whose contents do not travel: only a ticket does, through turmoil's UDP, and whoever gets it takes the
-//! contents out of a table. So loss, delay and cuts are real, and nothing has to be encoded; chitchat could not be
-//! simulated otherwise, as its codec is private.
+//! Datagrams by ticket: only a number goes through turmoil's UDP, and the receiver takes the content out of a table. So loss,
+//! delay and cuts are real, and nothing has to be encoded. chitchat could not be simulated otherwise, as its codec is
+//! private.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ use super::World;
 use super::clients::{Answer, Ask};
 use super::gossip::Rumours;
 
-/// What a datagram is.
+/// The content of a datagram.
 pub enum Payload {
     Chitchat(ChitchatEnvelope),
     Rumours(Rumours),
@@ -27,7 +27,7 @@ pub enum Payload {
     Answer(Answer),
 }
 
-/// Datagrams on their way.
+/// Datagrams in flight.
 pub struct Tickets {
     inner: Mutex<Inner>,
     loss: f64,
@@ -39,7 +39,7 @@ struct Inner {
     random: SmallRng,
 }
 
-/// Contents that were not fetched so long after are of datagrams that got lost.
+/// A datagram that was not received after this time is lost.
 const KEPT: u64 = 20_000;
 
 impl Tickets {
@@ -64,7 +64,7 @@ impl Tickets {
             }
             ticket
         };
-        // A host that is not there is as good as a lost datagram.
+        // A datagram to a missing host is lost.
         let _ = socket.send_to(&ticket.to_be_bytes(), to).await;
     }
 

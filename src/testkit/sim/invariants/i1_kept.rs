@@ -1,9 +1,8 @@
 //! I1: every acknowledged announce is returned to others until it expires, even if one node dies.
 //!
-//! At every answer this is held against the peers of the same region, if since 25 s before their last announce the network
-//! was sound there and no more than one node died; with `ack = "owner"` not in the moment of the announce either. At the
-//! end it is held against all copies in all regions; excused is only what was said while every replica died before it
-//! could tell anybody.
+//! Every answer is checked for the peers of the same region, if since 25 s before their last announce the network worked
+//! there and no more than one node died; with `ack = "owner"`, if none died at the moment of the announce. At the end all
+//! copies in all regions are checked; only announces are excused whose replicas all died before they could replicate them.
 //!
 //! A copy may be older than the peer by a quarter of the lifetime (`Record::renewal_due`), so that after three quarters it
 //! may be gone.
@@ -21,12 +20,12 @@ use crate::testkit::sim::oracle::{Key, Op, Returned, alive};
 use crate::testkit::sim::plan::{Profile, TTL, info_hash};
 
 pub const NAME: &str = "I1 kept";
-/// After the last announce a peer is in all copies for so long.
+/// A peer is in all copies for this long after its last announce.
 const KEPT: Duration = Duration::from_secs(TTL as u64 * 3 / 4 - 3);
 /// A node that comes back has its copies again after this.
 const REFILLED: Duration = Duration::from_secs(25);
 
-/// An answer has come to `asker`, who had asked at `sent` and is given everybody if `whole`.
+/// Checks an answer to `asker`, whose request was sent at `sent`, and which lists all peers if `whole`.
 pub fn returned(world: &World, region: usize, asker: Key, sent: Duration, whole: bool, returned: &Returned) {
     if !whole {
         return;
@@ -48,11 +47,11 @@ pub fn returned(world: &World, region: usize, asker: Key, sent: Duration, whole:
     }
     drop((oracle, faults));
     if !missing.is_empty() {
-        world.violated(NAME, format!("{:?} in swarm {} is not told of {}", asker.1, asker.0, missing.join(", ")));
+        world.violated(NAME, format!("{:?} in swarm {} does not get {}", asker.1, asker.0, missing.join(", ")));
     }
 }
 
-/// Whether more went wrong than one crash.
+/// Whether there were more faults than one crash.
 fn shaken(world: &World, faults: &FaultLog, last: &Op, acked: Duration, now: Duration) -> bool {
     let plan = &world.plan;
     faults.net(last.region, last.sent, now)
@@ -62,7 +61,7 @@ fn shaken(world: &World, faults: &FaultLog, last: &Op, acked: Duration, now: Dur
         || plan.ack == Ack::Owner && faults.crashed(last.region, last.sent, faults.replicated(last.region, acked)) > 0
 }
 
-/// Whether all replicas in the region may have lost it before it reached another one.
+/// Whether all replicas in the region may have lost it before it reached another region.
 fn lost(world: &World, faults: &FaultLog, last: &Op, acked: Duration) -> bool {
     let plan = &world.plan;
     let nodes = plan.nodes.iter().filter(|node| node.region == last.region).count();

@@ -1,5 +1,5 @@
-//! I3: no peer is returned later than its lifetime plus a little after its last announce. One that had no answer may have
-//! been carried out as late as the longest stall. An answer that is marked stale may tell of peers for a lifetime more.
+//! I3: no peer is returned later than its lifetime plus some slack after its last announce. An announce without an answer may
+//! have been applied as late as the longest stall. An answer that is marked stale may have peers for another lifetime.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const SLACK: Duration = Duration::from_secs(4);
 
 pub fn returned(world: &World, swarm: u32, returned: &Returned, stale: bool) {
     let now = world.now();
-    // The request may be held, and then what it makes of the record.
+    // The request may be delayed, and then its change, too.
     let mut lifetime = Duration::from_secs(TTL.into()) + SLACK + 2 * world.plan.longest_hold();
     if stale {
         lifetime *= 2;
@@ -24,7 +24,7 @@ pub fn returned(world: &World, swarm: u32, returned: &Returned, stale: bool) {
         match last {
             None => world.violated(NAME, format!("{peer:?} was never in swarm {swarm}")),
             Some(op) if now > op.sent + PATIENCE + lifetime => {
-                world.violated(NAME, format!("{peer:?} of swarm {swarm} was last heard of at {:?}", op.sent));
+                world.violated(NAME, format!("{peer:?} of swarm {swarm} was last announced at {:?}", op.sent));
             }
             Some(_) => {}
         }

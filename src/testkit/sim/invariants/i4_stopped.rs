@@ -1,6 +1,6 @@
-//! I4: a peer that has stopped is in no copy once the faults are over. Held against those whose last announce and whose stop
-//! were both acknowledged in the same region with nothing wrong from 25 s before the one to the end of the other, as an
-//! owner that does not know a peer makes no tombstone of its stop; and if clocks were never wrong by more than a minute.
+//! I4: a peer that has stopped is in no copy once the faults are over. Checked for peers whose last announce and stop were both
+//! acknowledged in the same region, without faults from 25 s before the announce to the end of the stop, because an owner
+//! that does not know a peer makes no tombstone for its stop; and if clocks were never wrong by more than a minute.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

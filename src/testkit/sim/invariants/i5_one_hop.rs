@@ -1,5 +1,5 @@
-//! I5: no request is forwarded twice. Every announce carries a number of its own; a node may send on only those that clients
-//! have sent to it.
+//! I5: no request is forwarded twice. Every announce has a number of its own; a node may forward only those that clients have
+//! sent to it.
 
 use crate::wire::peer::announces;
 
@@ -7,10 +7,10 @@ use crate::testkit::sim::World;
 
 pub const NAME: &str = "I5 one hop";
 
-/// A node sends these announces to another one.
+/// Checks the announces that a node sends to another one.
 pub fn check(world: &World, node: usize, packed: &[u8]) {
     let Ok((_, announces)) = announces::announces(packed) else {
-        return world.violated(NAME, format!("n{node} sends what is no list of announces"));
+        return world.violated(NAME, format!("n{node} sends something other than announces"));
     };
     for announce in announces {
         world.checked(NAME);
@@ -18,7 +18,7 @@ pub fn check(world: &World, node: usize, packed: &[u8]) {
         if !own {
             world.violated(
                 NAME,
-                format!("n{node} sends on the announce {} that no client sent to it", announce.num_want),
+                format!("n{node} forwards the announce {} that no client sent to it", announce.num_want),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! I6: queues stay within their bounds, and nothing is left in flight when all is quiet.
+//! I6: queues stay within their bounds, and nothing is left in flight at the end.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use crate::testkit::sim::dump::{Dump, in_flight};
 use crate::testkit::sim::node::IN_FLIGHT;
 
 pub const NAME: &str = "I6 bounded";
-/// The batch that makes a queue too full is kept: an owner's changes of one tick.
+/// The batch that exceeds the bound is kept: an owner's changes of one tick.
 const BATCH: usize = 16 << 10;
-/// Beyond the limit of owners: what the node itself asks, one visit each.
+/// Visits by the node itself, beyond the limit of owners.
 const VISITS: usize = 64;
 
 pub fn check(world: &World) {
@@ -23,7 +23,7 @@ pub fn check(world: &World) {
             let Some(peer) = routes.peer(other) else { continue };
             let status = peer.queue.status();
             if status.bytes > world.plan.hint_bytes + BATCH {
-                broken.push(format!("{} keeps {} bytes for {:?}", node.name, status.bytes, peer.link.target().id));
+                broken.push(format!("{} queues {} bytes for {:?}", node.name, status.bytes, peer.link.target().id));
             }
         }
         let requests = in_flight(&running.owners);
@@ -37,7 +37,7 @@ pub fn check(world: &World) {
 
 pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     for (node, dump) in dumps {
-        // The visit that told it, and a tick.
+        // The visit that has counted them, and a tick.
         if dump.in_flight > 8 {
             world.violated(NAME, format!("n{node} still has {} requests in flight", dump.in_flight));
         }

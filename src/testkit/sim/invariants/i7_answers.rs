@@ -1,5 +1,5 @@
-//! I7: while a node of a region lives, its clients get answers: every node answers every request within 600 ms, also while
-//! others are dying, and a client that tries all nodes of its region finds one.
+//! I7: while a node of a region lives, its clients get answers: every node answers every request within 600 ms, even
+//! while others are dying, and a client that tries all nodes of its region gets an answer.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::testkit::sim::World;
 use crate::testkit::sim::plan::{Event, Profile, name};
 
 pub const NAME: &str = "I7 answers";
-/// Twice `cluster.deadline` and what the node itself needs, then some rounding.
+/// Twice `cluster.deadline`, what the node itself needs, and some rounding.
 const WITHIN: Duration = Duration::from_millis(600 + 40);
 
 /// A node has answered a client, or said that it cannot.
@@ -21,9 +21,9 @@ pub fn answered(world: &World, node: usize, began: Duration, ok: bool) {
     }
 }
 
-/// A client has asked all of these nodes in vain.
-pub fn nobody(world: &World, region: usize, asked: &[usize], began: Duration) {
-    // Held back are a stalled node's answers, too.
+/// No node has answered a client, which has tried all of these.
+pub fn unanswered(world: &World, region: usize, asked: &[usize], began: Duration) {
+    // Stalls delay answers, too.
     let stall = |(_, event): &(Duration, Event)| matches!(event, Event::Stall { .. });
     if world.plan.events.iter().any(stall) {
         return;
@@ -37,9 +37,9 @@ pub fn nobody(world: &World, region: usize, asked: &[usize], began: Duration) {
     }
 }
 
-/// The clients' last look at all nodes has come to an end.
+/// Checks that the clients have asked all nodes at the end.
 pub fn at_the_end(world: &World) {
     if world.plan.profile != Profile::Steady && world.oracle.lock().looked < world.plan.regions {
-        world.violated(NAME, "the clients have not seen all nodes at the end");
+        world.violated(NAME, "the clients have not asked all nodes at the end");
     }
 }

@@ -1,9 +1,9 @@
-//! I9: repair costs what the difference is: copies that lack nothing are found equal, however many peers come. Held against
-//! runs without faults in which no record changes once it is there.
+//! I9: repair is proportional to the difference: copies that lack nothing are found equal, however many peers come. Checked
+//! in runs without faults in which no existing record changes.
 //!
-//! **Known to be broken otherwise:** the window of a digest leaves out what is younger than three seconds, but not what a
-//! change that is on its way will replace, nor the completed counts. So a bucket in which records change ten times a second
-//! is found to differ and fetched at every comparison. That does no harm but to the network.
+//! **Known to be violated otherwise:** the window of a digest leaves out what is younger than three seconds, but not what a
+//! change in flight will replace, nor the completed counts. So a bucket in which records change ten times a second is found
+//! to differ and fetched at every comparison, which costs only traffic.
 
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,4 +1,4 @@
-//! What must hold, one file each.
+//! The invariants, one file each.
 
 pub mod i1_kept;
 pub mod i2_equal;
@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 use super::World;
 use super::dump::Dump;
 
-/// Looked at ten times a second.
+/// Checked ten times a second.
 pub fn always(world: &World) {
     i6_bounded::check(world);
     i9_economy::check(world);
 }
 
-/// Looked at once the faults are over and time enough has passed.
+/// Checked once, long after the last fault.
 pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     i1_kept::at_the_end(world, dumps);
     i2_equal::at_the_end(world, dumps);
