@@ -171,7 +171,7 @@ impl Bench {
         self.load(1, Duration::from_secs(20), &["--swarms", "100000", "--peers", "400000", "--sources", "8"])?;
         let peers = held(1)?;
         let began = Instant::now();
-        // They live until all has been asked.
+        // They live until the metrics are read.
         let nodes = [first, self.node(2, true, &[])?];
         wait_held(&nodes, 256)?;
         let took = began.elapsed().as_secs_f64();

@@ -57,7 +57,6 @@ fn percent_encode(bytes: &[u8]) -> String {
     })
 }
 
-/// One connection.
 #[derive(Debug)]
 pub struct Client {
     reader: BufReader<TcpStream>,

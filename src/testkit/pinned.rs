@@ -119,7 +119,7 @@ impl Pinned {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         match text.lines().rev().find(|line| !line.trim().is_empty()) {
             Some(line) => line.to_owned(),
-            None => "it said nothing".to_owned(),
+            None => "it printed nothing".to_owned(),
         }
     }
 }

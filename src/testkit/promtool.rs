@@ -1,11 +1,11 @@
-//! What Prometheus' own tool says of metrics.
+//! Prometheus' own check of metrics.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::skipped::skipped;
 
-/// Checks a whole answer of `/metrics`: it can be parsed, and names, units and help are as they should be.
+/// Checks a response of `/metrics`: its syntax, and its names, units and help texts.
 pub fn check(test: &str, metrics: &str) {
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -18,6 +18,6 @@ pub fn check(test: &str, metrics: &str) {
     };
     promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
     let found = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&found.stdout) + String::from_utf8_lossy(&found.stderr);
-    assert!(found.status.success() && said.is_empty(), "promtool check metrics: {said}");
+    let findings = String::from_utf8_lossy(&found.stdout) + String::from_utf8_lossy(&found.stderr);
+    assert!(found.status.success() && findings.is_empty(), "promtool check metrics: {findings}");
 }

@@ -11,7 +11,7 @@ use tidings::wire::udp::{
     parse_response,
 };
 
-/// The swarm of all good clients.
+/// The swarm of all clients here.
 pub const SWARM: InfoHash = InfoHash(*b"good clients in here");
 /// The ports of two peers of each family that others have to find: a seeder and a leecher.
 const OTHERS: [(u16, bool); 2] = [(50_001, true), (50_002, false)];
@@ -27,7 +27,7 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 /// The outcomes of a client's requests.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Answered correctly.
+    /// Requests that were answered correctly.
     pub answers: u64,
     /// Of these, answered only when requested again.
     pub retried: u64,
@@ -57,7 +57,6 @@ fn must_find(peers: &[PeerAddr], family: Family) {
     assert_eq!(found.count(), others.len(), "some clients were not found: {peers:?}");
 }
 
-/// Announces over UDP.
 pub struct Udp {
     socket: UdpSocket,
     family: Family,
@@ -228,7 +227,7 @@ fn open(target: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// The body of the reply.
+/// Announces, and returns the body of the reply.
 fn request(stream: &mut TcpStream, close: bool) -> std::io::Result<Vec<u8>> {
     let query = "info_hash=good%20clients%20in%20here&peer_id=-GO0000-aaaaaaaaaaaa&port=50000&left=1&compact=1";
     let connection = if close { "close" } else { "keep-alive" };

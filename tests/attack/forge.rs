@@ -23,7 +23,6 @@ impl Forge {
         Self { rng, noise }
     }
 
-    /// Random bytes.
     pub fn noise(&mut self, len: usize) -> &[u8] {
         let start = self.rng.random_range(0..self.noise.len() - len);
         &self.noise[start..start + len]

@@ -15,7 +15,6 @@ const PIPELINED: u64 = 8;
 /// The tracker may leave no connection open for this long after its client has sent everything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Counts of all attackers.
 #[derive(Default)]
 pub struct Tally {
     /// Requests sent, complete or not.

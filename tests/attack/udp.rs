@@ -20,12 +20,10 @@ const LARGEST_REPLY: usize = 1232;
 /// How long to wait for an answer before a request is repeated, and how often it is sent.
 const PATIENCE: (Duration, u32) = (Duration::from_secs(5), 20);
 
-/// Counts of all attackers.
 #[derive(Default)]
 pub struct Tally {
     /// Datagrams sent, including those that got a connection id.
     pub sent: AtomicU64,
-    /// Replies received.
     pub replies: AtomicU64,
     /// Replies to unproven addresses, each checked to be no longer than its request.
     pub to_unproven: AtomicU64,

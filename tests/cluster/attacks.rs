@@ -245,11 +245,11 @@ fn a_peer_that_does_not_read_is_disconnected() {
     peer::write_request(&mut bytes, 1, incarnation, &request, &[], 1 << 20).unwrap();
     let before = refused(&cluster, "slow");
     let end = Instant::now() + Duration::from_secs(choose(8, 20));
-    let mut asked = 0;
+    let mut sent = 0;
     while Instant::now() < end && insider.0.write_all(&bytes).is_ok() {
-        asked += 1;
+        sent += 1;
     }
-    println!("asked {asked} times for 2000 swarms without reading; cut off {}", refused(&cluster, "slow") - before);
+    println!("{sent} requests for 2000 swarms without reading; disconnected {}", refused(&cluster, "slow") - before);
     wait_until("it is disconnected", || {
         let _ = insider.0.write_all(&bytes);
         refused(&cluster, "slow") > before

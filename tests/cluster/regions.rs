@@ -24,8 +24,8 @@ fn clients_of_a_region_without_nodes_are_answered_by_another() {
     });
     ["eu-1", "eu-2"].into_iter().for_each(|node| cluster.signal(node, Signal::KILL));
     // This load expects the peers of the fill.
-    let asked = Load::start(&cluster, "us", &["us-1"], &["us-1", "us-2", "ap-1", "ap-2"], &population);
-    let recall = asked.finish_verify();
+    let verify = Load::start(&cluster, "us", &["us-1"], &["us-1", "us-2", "ap-1", "ap-2"], &population);
+    let recall = verify.finish_verify();
     figures.none("peers that other regions lack", recall.missing + recall.uncounted);
     figures.none("peers too many", recall.extra);
     figures.verdict();

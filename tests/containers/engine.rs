@@ -26,7 +26,6 @@ pub fn missing() -> Option<String> {
     MISSING.get_or_init(find).clone()
 }
 
-/// Docker Compose.
 #[derive(Clone, Copy, Debug)]
 pub struct Compose(&'static Found);
 

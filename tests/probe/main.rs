@@ -16,9 +16,7 @@ use tidings::testkit::binary::binary;
 /// A finished run.
 struct Probed {
     code: Option<i32>,
-    /// Standard output.
     out: String,
-    /// Standard error.
     err: String,
 }
 

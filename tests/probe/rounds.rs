@@ -81,7 +81,7 @@ fn a_health_check_prints_nothing_unless_it_fails() {
     assert_eq!(
         probed.err,
         format!("error: connect at {}: no answer within 100 ms\n", silent.url()),
-        "one line says what and why"
+        "one line names phase and reason"
     );
 }
 

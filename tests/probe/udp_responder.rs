@@ -69,12 +69,12 @@ fn answer(swarms: &Swarms, request: &[u8], from: SocketAddr) -> (Received, Vec<u
     let int = |at: usize| u32::from_be_bytes(request[at..at + 4].try_into().unwrap());
     let hash = || request[16..36].try_into().unwrap();
     let mut out = request[8..16].to_vec();
-    let asked = |phase, me, rest: &[u8]| Received { phase, me, rest: rest.to_vec() };
+    let received = |phase, me, rest: &[u8]| Received { phase, me, rest: rest.to_vec() };
     match int(8) {
         0 => {
             assert_eq!((request.len(), &request[..8]), (16, &0x0417_2710_1980_u64.to_be_bytes()[..]));
             out.extend(77u64.to_be_bytes());
-            (asked("connect", Vec::new(), &[]), out)
+            (received("connect", Vec::new(), &[]), out)
         }
         1 => {
             assert_eq!(request[..8], 77u64.to_be_bytes());
@@ -85,7 +85,7 @@ fn answer(swarms: &Swarms, request: &[u8], from: SocketAddr) -> (Received, Vec<u
                 out.extend(number.to_be_bytes());
             }
             out.extend(reply.peers);
-            (asked(phase, me, &request[98..]), out)
+            (received(phase, me, &request[98..]), out)
         }
         2 => {
             assert_eq!((request.len(), &request[..8]), (36, &77u64.to_be_bytes()[..]));
@@ -94,7 +94,7 @@ fn answer(swarms: &Swarms, request: &[u8], from: SocketAddr) -> (Received, Vec<u
                 out.extend(number.to_be_bytes());
             }
             let phase = if &request[16..36] == b"tidings which node 1" { "node" } else { "scrape" };
-            (asked(phase, Vec::new(), &[]), out)
+            (received(phase, Vec::new(), &[]), out)
         }
         action => panic!("action {action}"),
     }

@@ -31,18 +31,18 @@ const DEAD: Duration = Duration::from_millis(2_600);
 const PARTNERS: usize = 3;
 
 /// The state of all nodes that a node knows.
-pub type Rumours = Vec<(Start, AnnounceSummary)>;
+pub type Rumours = Vec<(Start, GossipState)>;
 
 /// What a node advertises.
 #[derive(Clone, Debug)]
-pub struct AnnounceSummary {
+pub struct GossipState {
     heartbeat: u64,
     advertised: Advertised,
 }
 
 struct Known {
-    said: AnnounceSummary,
-    heard: Duration,
+    state: GossipState,
+    seen: Duration,
 }
 
 pub struct Scripted {
@@ -102,8 +102,8 @@ pub async fn start(
             if round {
                 heartbeat += 1;
                 let mut rumours: Rumours =
-                    known.values().map(|(start, known)| (start.clone(), known.said.clone())).collect();
-                rumours.push((start.clone(), AnnounceSummary { heartbeat, advertised: own.clone() }));
+                    known.values().map(|(start, known)| (start.clone(), known.state.clone())).collect();
+                rumours.push((start.clone(), GossipState { heartbeat, advertised: own.clone() }));
                 let mut partners: Vec<IpAddr> = known.values().map(|(start, _)| start.gossip.ip()).collect();
                 partners.extend(&seeds);
                 partners.sort();
@@ -120,9 +120,9 @@ pub async fn start(
                 .values()
                 .map(|(start, known)| Heard {
                     start: start.clone(),
-                    alive: now.saturating_sub(known.heard) < DEAD,
-                    heartbeat: known.said.heartbeat,
-                    said: Ok(known.said.advertised.clone()),
+                    alive: now.saturating_sub(known.seen) < DEAD,
+                    heartbeat: known.state.heartbeat,
+                    said: Ok(known.state.advertised.clone()),
                 })
                 .collect();
             let before = sender.borrow().clone();
@@ -136,7 +136,7 @@ pub async fn start(
 }
 
 fn merge(known: &mut BTreeMap<(Arc<str>, u64), (Start, Known)>, rumours: Rumours, own: &Start, now: Duration) {
-    for (start, said) in rumours {
+    for (start, state) in rumours {
         if start == *own {
             continue;
         }
@@ -144,12 +144,12 @@ fn merge(known: &mut BTreeMap<(Arc<str>, u64), (Start, Known)>, rumours: Rumours
         match entry {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 // Its next heartbeat shows whether it is alive.
-                entry.insert((start, Known { said, heard: now }));
+                entry.insert((start, Known { state, seen: now }));
             }
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 let (_, old) = entry.get_mut();
-                if said.heartbeat > old.said.heartbeat {
-                    *old = Known { said, heard: now };
+                if state.heartbeat > old.state.heartbeat {
+                    *old = Known { state, seen: now };
                 }
             }
         }
