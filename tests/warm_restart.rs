@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tidings::clock::SystemClock;
 use tidings::config::Settings;
 use tidings::node::Node;
+use tidings::partition::OwnerIndex;
 use tidings::router::Unavailable;
 use tidings::swarm::{Announce, Event, Family, InfoHash, PeerAddr};
 use tidings::testkit::binary::command;
@@ -159,9 +160,11 @@ async fn an_owner_that_panics_is_restored_while_the_others_serve() {
     snapshot(&node).await;
 
     let owners = node.router().owners().clone();
-    let others: Vec<_> = (0..SWARMS).map(info_hash).filter(|it| owners.place(owners.hash(it), 4) != 1).collect();
+    let others: Vec<_> =
+        (0..SWARMS).map(info_hash).filter(|it| owners.owner_of_swarm(owners.hash(it)) != OwnerIndex(1)).collect();
     // A panic without message and backtrace, which would take long in a debug build.
-    let panics = node.router().visit_owner(1, |_, _| std::panic::resume_unwind(Box::new("on purpose"))).await;
+    let panics =
+        node.router().visit_owner(OwnerIndex(1), |_, _| std::panic::resume_unwind(Box::new("on purpose"))).await;
     assert!(panics.is_err_and(|Unavailable| true));
     for _ in 0..20 {
         let counts = node.router().scrape(Family::V4, &others).await.unwrap();

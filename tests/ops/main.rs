@@ -12,6 +12,7 @@ use serde_json::Value;
 use tidings::clock::SystemClock;
 use tidings::config::Settings;
 use tidings::node::Node;
+use tidings::partition::OwnerIndex;
 use tidings::swarm::{Announce, Event, InfoHash, PeerAddr};
 use tidings::testkit::http;
 use tokio::sync::oneshot;
@@ -109,7 +110,7 @@ impl Hang {
                 // Ends with an error as soon as the sender is dropped.
                 let _ = released.recv();
             };
-            router.visit_owner(0, visit).await
+            router.visit_owner(OwnerIndex(0), visit).await
         });
         blocked.await.unwrap();
         Self { _release: release }
