@@ -69,9 +69,13 @@ fn bare_responder(core: Option<u64>) -> SocketAddr {
         }
         let (mut request, mut reply) = ([0; 2048], [0x5a; 2048]);
         loop {
-            let (_, client) = socket.recv_from(&mut request).unwrap();
-            // To a connect, or to an announce with twenty peers, each with its action and transaction id.
-            let length = if request[11] == 0 { 16 } else { 20 + 20 * 6 };
+            let (received, client) = socket.recv_from(&mut request).unwrap();
+            // A connect, an announce with twenty peers, or a scrape, each with the action and transaction id of its request.
+            let length = match request[11] {
+                0 => 16,
+                1 => 20 + 20 * 6,
+                _ => 8 + (received - 16) / 20 * 12,
+            };
             reply[..8].copy_from_slice(&request[8..16]);
             // What the client has no room for is lost.
             let _ = socket.send_to(&reply[..length], client);
