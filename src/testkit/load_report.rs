@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::figures::Figures;
+use super::figures::{Figures, choose};
 
 /// The report of a load.
 pub struct Report(Value);
@@ -79,8 +79,11 @@ impl Report {
         })
     }
 
-    /// The figures of nearly every test: no request failed, and the cluster knows every peer that it has acknowledged. Up to
-    /// `may_miss` peers may be missing, or too many.
+    /// The figures of nearly every test: no request failed, and the cluster knows every peer that it has acknowledged and no
+    /// others. Up to `may_miss` peers may be missing; if that is not 0, lost stops may leave peers, too.
+    ///
+    /// The quick form allows half a percent: on a busy machine replicas miss the deadline of an acknowledgement, and a request
+    /// that was sent to a second node may be applied by the first one after the peer has stopped.
     pub fn judge(&self, figures: &mut Figures, may_miss: u64) {
         let recall = self.recall();
         println!("{} answers, afterwards {recall:?}, failed over {}", self.answers(), self.0["load"]["failed_over"]);
@@ -91,13 +94,15 @@ impl Report {
             );
         }
 
+        let slack = choose(recall.expected / 200, 0);
+        let most = may_miss.max(slack);
+        let bound = if most == 0 { "0".into() } else { format!("≤ {most}") };
         figures.none("client errors", self.errors());
         let missing = recall.missing.max(recall.uncounted);
-        let bound = if may_miss == 0 { "0".into() } else { format!("≤ {may_miss}") };
-        let known = missing <= may_miss && recall.expected > 0;
-        figures.row("acknowledged peers missing", format!("{missing} of {}", recall.expected), bound, known);
+        let known = missing <= most && recall.expected > 0;
+        figures.row("acknowledged peers missing", format!("{missing} of {}", recall.expected), &bound, known);
         if may_miss == 0 {
-            figures.none("peers too many", recall.extra);
+            figures.row("peers too many", recall.extra, &bound, recall.extra <= slack);
         }
     }
 }
