@@ -9,8 +9,9 @@ use super::lateness::Lateness;
 use super::{ClusterRouting, Router};
 use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
-use crate::partition::anti_entropy::pull::Chunk;
-use crate::partition::{ManagerMessage, Message, PartialReplies, Routed, RoutedAnnounce, peer_requests, traced};
+use crate::partition::anti_entropy::chunk::Chunk;
+use crate::partition::anti_entropy::digest::Window;
+use crate::partition::{ManagerMessage, Message, PartialReplies, Routed, RoutedAnnounce, serving, traced};
 use crate::swarm::{Family, InfoHash, Partition};
 use crate::telemetry::trace::{OpenTrace, names::span};
 use crate::wire::peer::announces as routed;
@@ -129,24 +130,17 @@ impl Service for ClusterService {
                 let caller = reply.traces().first().copied();
                 let mut trace = caller.and_then(|(_, caller)| cluster.traces.serve(span::CALL_DELTAS, caller));
                 let steps = trace.as_mut().map(|trace| trace.lend());
-                peer_requests::merge_deltas(
-                    &owners,
-                    forward,
-                    waited,
-                    &pieces,
-                    steps.as_deref(),
-                    move |done| match done {
-                        Ok(()) => {
-                            // Before the other node can have the reply.
-                            trace.into_iter().for_each(|trace| trace.finish());
-                            reply.send(&Reply::Done, true);
-                        }
-                        Err(refusal) => {
-                            trace.iter_mut().for_each(|trace| trace.fail("not_merged"));
-                            refuse(&reply, refusal);
-                        }
-                    },
-                );
+                serving::merge_deltas(&owners, forward, waited, &pieces, steps.as_deref(), move |done| match done {
+                    Ok(()) => {
+                        // Before the other node can have the reply.
+                        trace.into_iter().for_each(|trace| trace.finish());
+                        reply.send(&Reply::Done, true);
+                    }
+                    Err(refusal) => {
+                        trace.iter_mut().for_each(|trace| trace.fail("not_merged"));
+                        refuse(&reply, refusal);
+                    }
+                });
             }
             Request::Digest { partition, .. } | Request::Fetch { partition, .. }
                 if !self.may_copy(cluster, partition, from) =>
@@ -155,7 +149,7 @@ impl Service for ClusterService {
             }
             Request::Digest { partition, from, to } => {
                 tokio::spawn(async move {
-                    match peer_requests::digest(&owners, partition, from, to).await {
+                    match serving::digest(&owners, partition, Window { from, to }).await {
                         Some(digest) => reply.send(&Reply::Digest(digest), true),
                         None => refuse(&reply, Refusal::Overloaded),
                     }
@@ -163,9 +157,9 @@ impl Service for ClusterService {
             }
             Request::Fetch { partition, buckets, cursor } => {
                 tokio::spawn(async move {
-                    match peer_requests::chunk(&owners, partition, buckets, cursor.into_vec()).await {
-                        Ok(Chunk { pieces, next }) => {
-                            reply.send(&Reply::Chunk { pieces: pieces.into(), next: next.into() }, true);
+                    match serving::chunk(&owners, partition, buckets, cursor.into_vec()).await {
+                        Ok(Chunk { batch, next }) => {
+                            reply.send(&Reply::Chunk { pieces: batch.into(), next: next.into() }, true);
                         }
                         Err(refusal) => refuse(&reply, refusal),
                     }

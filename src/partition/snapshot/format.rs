@@ -13,7 +13,7 @@
 
 use std::io::{self, Read};
 
-use crate::partition::record_codec::{self, RecordBatch, Saved, SwarmRecords};
+use crate::partition::record_codec::{self, AgedRecord, RecordBatch, SwarmRecords};
 use crate::swarm::{AddressFamily, Family, InfoHash, V4, V6};
 
 const MAGIC: [u8; 8] = *b"TIDSNAP\n";
@@ -90,7 +90,7 @@ pub struct Piece<F: AddressFamily> {
     /// Its completed count.
     pub completed: u32,
     /// The records.
-    pub records: Vec<Saved<F>>,
+    pub records: Vec<AgedRecord<F>>,
 }
 
 impl<F: AddressFamily> From<SwarmRecords<'_>> for Piece<F> {
@@ -187,7 +187,7 @@ impl<R: Read> Frames<R> {
             [KIND_DATA] => {
                 let wall = u64::from_le_bytes(rest.take()?);
                 let mut pieces = Vec::new();
-                for part in record_codec::parts(rest.0) {
+                for part in record_codec::swarms(rest.0) {
                     let part = part.map_err(|record_codec::Malformed| Fault::Malformed)?;
                     let piece = match part.family {
                         Family::V4 => AnyPiece::V4(part.into()),

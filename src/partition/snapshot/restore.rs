@@ -5,8 +5,8 @@ use std::io::Read;
 use super::format::{AnyPiece, Fault, Frames, Piece};
 use crate::clock::Now;
 use crate::partition::Partitions;
-use crate::partition::merge::{Held, Taken, merge_copy};
-use crate::partition::record_codec::Saved;
+use crate::partition::merge::{Merger, StoredFamily};
+use crate::partition::record_codec::AgedRecord;
 use crate::swarm::AddressFamily;
 
 /// Records that one visit merges, at the most, as an owner may be serving.
@@ -84,23 +84,24 @@ fn aged<F: AddressFamily>(
     *expired += (before - records.len()) as u64;
     let mut records = records.into_iter();
     std::iter::from_fn(move || {
-        let records: Vec<Saved<F>> = records.by_ref().take(BATCH).collect();
+        let records: Vec<AgedRecord<F>> = records.by_ref().take(BATCH).collect();
         (!records.is_empty()).then_some(Piece { info_hash, completed, records })
     })
 }
 
 /// Merges pieces into the partitions that hold them.
 pub fn merge(pieces: &[AnyPiece], partitions: &mut Partitions, now: Now) -> Restored {
-    let mut taken = Taken::default();
+    let mut merger = Merger::new(partitions, now, 0);
     for piece in pieces {
         match piece {
-            AnyPiece::V4(piece) => merge_piece(piece, partitions, now, &mut taken),
-            AnyPiece::V6(piece) => merge_piece(piece, partitions, now, &mut taken),
+            AnyPiece::V4(piece) => merge_piece(piece, &mut merger),
+            AnyPiece::V6(piece) => merge_piece(piece, &mut merger),
         }
     }
+    let taken = merger.counts;
     Restored { kept: taken.kept, expired: taken.expired, refused: taken.refused }
 }
 
-fn merge_piece<F: Held>(piece: &Piece<F>, partitions: &mut Partitions, now: Now, taken: &mut Taken) {
-    merge_copy(&piece.info_hash, piece.completed, piece.records.iter().copied(), 0, partitions, now, taken);
+fn merge_piece<F: StoredFamily>(piece: &Piece<F>, merger: &mut Merger<'_>) {
+    merger.merge_copy(&piece.info_hash, piece.completed, piece.records.iter().copied());
 }

@@ -206,12 +206,12 @@ impl Service {
             .ok_or(Failure::Owner)?;
             walk = walked;
             let Step { frame, done } = step;
-            if frame.pieces > 0 {
+            if frame.entries > 0 {
                 put(&format::frame_head(frame.bytes()))?;
                 put(frame.bytes())?;
                 frames += 1;
                 records += frame.records as u64;
-                pace.done += (frame.pieces + frame.records) as u64;
+                pace.done += (frame.entries + frame.records) as u64;
             }
             if done {
                 break;

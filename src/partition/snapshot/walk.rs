@@ -72,7 +72,7 @@ impl Pass {
         while let Some(at) = self.left.checked_sub(1)
             && let Some((info_hash, counts, records)) = store.swarm(at)
         {
-            if frame.records + frame.pieces >= budget {
+            if frame.records + frame.entries >= budget {
                 return false;
             }
             // Another swarm may have come to this position: then that one is begun.
