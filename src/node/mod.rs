@@ -211,7 +211,7 @@ impl Node {
         let mut threads = Threads::start(sockets)?;
         // Owners of neighbouring partitions live on different threads.
         let places: Vec<OwnerThread> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
-        let refill = snapshot::Refill::default();
+        let refill = snapshot::RefillTrigger::default();
         let manager = Arc::new(OnceLock::<ActorRef<ManagerMessage>>::new());
         let arguments = SupervisorArguments {
             common,
@@ -248,7 +248,7 @@ impl Node {
         let (supervisor, _) = Supervisor::spawn(None, Supervisor, arguments).await?;
         let mut snapshots = None;
         if let Some(dir) = data_dir {
-            let how = snapshot::Settings {
+            let how = snapshot::SnapshotConfig {
                 node_id: settings.node.id.clone(),
                 interval: Duration::from_secs(settings.node.snapshot_interval.into()),
                 peer_ttl: settings.announce.peer_ttl,

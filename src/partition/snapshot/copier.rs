@@ -1,4 +1,4 @@
-//! How an owner is copied while it serves: step by step, each within a visit of its own.
+//! Copies an owner while it serves, in steps, each of which is one visit.
 
 use super::format::data_frame;
 use crate::clock::Now;
@@ -6,61 +6,59 @@ use crate::partition::Partitions;
 use crate::partition::record_codec::RecordBatch;
 use crate::swarm::{AddressFamily, InfoHash, Second, Store};
 
-/// Records that one step copies, at the most: 64 KiB of IPv4 peers or 112 KiB of IPv6 peers. Requests wait for a step, half
-/// a millisecond.
+/// The most records that one step copies: 64 KiB of IPv4 peers or 112 KiB of IPv6 peers. Requests wait half a millisecond
+/// for a step.
 pub const MAX_STEP: usize = 4096;
 
-/// A walk over all swarms of an owner.
+/// Copies all swarms of an owner.
 ///
-/// It goes downwards, so that every swarm that is there all the time is seen ([`Store::swarm`]). A swarm of up to
-/// [`MAX_STEP`] records is copied in one step, as it is at one moment. A larger one takes several steps, during which
-/// its records may move: an expiry moves others downwards only, which at worst shows them twice; but a new peer, or one
-/// that changes its role, moves one other over a border between roles, perhaps from below the walk to above it. So the
-/// copy of a large swarm may lack as many peers as came or changed their role while it was made, at 20 ms for every
-/// [`MAX_STEP`] records. Each is back with its next announce; a log of moves would cost every announce more than that.
+/// It goes downwards, so that every swarm that stays there is seen ([`Store::swarm`]). A swarm of up to [`MAX_STEP`]
+/// records is copied in one step, as it is at one moment. A larger one takes several steps, during which its records may
+/// move: an expiry moves others downwards only, which at worst copies them twice; but a new peer, or one that changes its
+/// role, moves one other over a border between roles, perhaps from below the copier to above it. So the copy of a large
+/// swarm may lack as many peers as came or changed their role while it was made, at 20 ms for every [`MAX_STEP`] records.
+/// Each is back with its next announce; a log of moves would cost every announce more than that.
 #[derive(Debug)]
-pub struct Walk {
-    v4: Pass,
-    v6: Pass,
+pub struct OwnerCopier {
+    v4: FamilyCopier,
+    v6: FamilyCopier,
 }
 
-/// The walk over one family.
+/// The copier of one family.
 #[derive(Debug)]
-struct Pass {
-    /// Swarms at positions from here on are done.
+struct FamilyCopier {
+    /// Swarms at this position and above are done.
     left: usize,
-    /// A large swarm that has been begun, and how many of its records are left.
+    /// A large swarm that was begun, and how many of its records are left.
     inside: Option<(InfoHash, usize)>,
 }
 
-/// What a step has copied.
+/// The result of a step.
 #[derive(Debug)]
-pub struct Step {
-    /// The records.
+pub struct CopyStep {
     pub frame: RecordBatch,
-    /// Whether this was the last.
+    /// Whether this was the last step.
     pub done: bool,
 }
 
-impl Walk {
-    /// A walk at its start.
+impl OwnerCopier {
     pub fn new() -> Self {
-        let [v4, v6] = [(); 2].map(|()| Pass { left: usize::MAX, inside: None });
+        let [v4, v6] = [(); 2].map(|()| FamilyCopier { left: usize::MAX, inside: None });
         Self { v4, v6 }
     }
 
     /// Copies about `budget` swarms and records, at most [`MAX_STEP`] records.
-    pub fn step(&mut self, partitions: &Partitions, now: Now, budget: usize) -> Step {
+    pub fn step(&mut self, partitions: &Partitions, now: Now, budget: usize) -> CopyStep {
         let (mut frame, second) = (data_frame(now.wall_millis), Second::new(now.uptime.as_secs()));
         let budget = budget.min(MAX_STEP);
         let done = self.v4.step(&partitions.v4, second, budget, &mut frame)
             && self.v6.step(&partitions.v6, second, budget, &mut frame);
-        Step { frame, done }
+        CopyStep { frame, done }
     }
 }
 
-impl Pass {
-    /// Returns true at the end.
+impl FamilyCopier {
+    /// Returns true once all swarms are copied.
     fn step<F: AddressFamily>(
         &mut self,
         store: &Store<F>,
@@ -75,7 +73,7 @@ impl Pass {
             if frame.records + frame.entries >= budget {
                 return false;
             }
-            // Another swarm may have come to this position: then that one is begun.
+            // If another swarm has moved to this position, that one is begun.
             let from = match self.inside {
                 Some((begun, left)) if begun == info_hash => left.min(records.len()),
                 _ => records.len(),
