@@ -27,8 +27,8 @@ impl ParsedDeltas {
         let mut by_owner = vec![RecordBatch::default(); count];
         for swarm in record_codec::swarms(bytes) {
             let swarm = swarm?;
-            let owner = owners.place(owners.hash(&swarm.info_hash), count);
-            if let Some(batch) = by_owner.get_mut(owner) {
+            let owner = owners.owner_of(owners.partition(owners.hash(&swarm.info_hash)), count);
+            if let Some(batch) = by_owner.get_mut(owner.0) {
                 batch.push_swarm(&swarm);
             }
         }

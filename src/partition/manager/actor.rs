@@ -25,6 +25,7 @@ use super::topology::{OwnState, Topology};
 use crate::cluster::{Members, NodeId};
 use crate::link::Link;
 use crate::partition::anti_entropy::pull::Pulled;
+use crate::partition::owner::OwnerIndex;
 use crate::swarm::Partition;
 use crate::telemetry::trace::names;
 
@@ -48,8 +49,8 @@ pub enum ManagerMessage {
     Dropped(Partition),
     /// Another node has dropped changes that it had queued for this one.
     Compare(NodeId),
-    /// The owner with this number has failed and was replaced by an empty one.
-    Replaced(usize),
+    /// An owner has failed and was replaced by an empty one.
+    Replaced(OwnerIndex),
     /// This node is to leave the cluster. Answered when it may stop.
     Leave(oneshot::Sender<()>),
 }
@@ -118,7 +119,7 @@ impl Actor for PartitionManager {
             ManagerMessage::Pulled(partition, pulled) => state.pull_ended(partition, pulled),
             ManagerMessage::Dropped(partition) => state.holdings.drop_ended(partition),
             ManagerMessage::Compare(node) => state.comparisons.changes_dropped(node, state.now()),
-            ManagerMessage::Replaced(number) => state.owner_replaced(number),
+            ManagerMessage::Replaced(owner) => state.owner_replaced(owner),
             ManagerMessage::Leave(done) => {
                 tracing::info!(event = "leave_started", "leaving the cluster, handing partitions to other nodes");
                 state.departure = Some(Departure { done: Some(done), empty_since: None });
@@ -240,9 +241,9 @@ impl ManagerState {
     }
 
     /// What a failed owner held has to be pulled again; until then the replicas answer.
-    fn owner_replaced(&mut self, number: usize) {
+    fn owner_replaced(&mut self, owner: OwnerIndex) {
         let owners = self.arguments.owners.load().len();
-        self.holdings.lose(|partition| self.arguments.owners.owner_of(partition, owners) == number);
+        self.holdings.lose(|partition| self.arguments.owners.owner_of(partition, owners) == owner);
         self.refresh_routes();
     }
 

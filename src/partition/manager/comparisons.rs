@@ -201,7 +201,7 @@ impl RegularTurn {
 fn regular_partners(table: &RoutingTable, partition: Partition) -> Vec<NodeIndex> {
     let in_region = table.in_region(partition);
     let leads = in_region.first() == Some(&table.me());
-    let cross_region = if leads { table.abroad(partition) } else { &[] };
+    let cross_region = if leads { table.first_in_other_regions(partition) } else { &[] };
     in_region.iter().filter(|node| **node != table.me()).chain(cross_region).copied().collect()
 }
 

@@ -148,7 +148,7 @@ impl Topology {
             let queue = DeltaQueue::new(link.clone(), *hint_bytes, *ack_deadline, clock.clone(), traces.clone());
             let peer = Peer { link, queue: queue.clone() };
             if let Some((_, before)) = self.peers.insert(target.id.clone(), (target.incarnation, peer)) {
-                before.queue.hand_over(&queue);
+                before.queue.move_to(&queue);
             }
             changed = true;
         }
@@ -231,7 +231,7 @@ impl Topology {
             let others = table.indexes().filter(|other| table.node(*other).region == table.node(node).region);
             let mut reachable = others.filter_map(|other| routes.peer(other)).filter(|it| it.link.is_routable());
             if let Some(other) = reachable.next() {
-                peer.queue.divert_abroad(&other.queue);
+                peer.queue.redirect_cross_region(&other.queue);
             }
         }
     }

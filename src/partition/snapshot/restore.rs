@@ -150,7 +150,8 @@ impl Restorer {
         let read = File::open(path).map_err(SnapshotError::Io).and_then(|file| {
             length = file.metadata().map_or(0, |metadata| metadata.len());
             reader::read_snapshot(BufReader::new(file), wall, context.config.peer_ttl, &mut report, |swarm| {
-                let owner = context.owners.place(context.owners.hash(swarm.info_hash()), loading.handles.len());
+                let partition = context.owners.partition(context.owners.hash(swarm.info_hash()));
+                let owner = context.owners.owner_of(partition, loading.handles.len()).0;
                 loading.push(owner, swarm, context);
             })
         });
