@@ -3,8 +3,7 @@
 //! Invariants:
 //! * Everything runs in this actor's mailbox, so that routes, holdings and the comparison schedule never disagree for
 //!   longer than one message. Only pulls and drops run in tasks of their own; they report back by message.
-//! * What [`Holdings`] holds is in the routes before it is advertised: no node is sent here for a partition that this
-//!   node does not serve.
+//! * A tick that changes what [`Holdings`] holds both advertises it and puts it into the routes.
 //! * A leaving node starts no pull, since placement assigns nothing to it, and never drops data that it released.
 
 use std::collections::BTreeSet;
