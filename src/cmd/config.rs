@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
 use crate::config;
 
 /// Print the default settings file, with a comment for every key

@@ -1,8 +1,10 @@
-//! The subcommands, one file each: its arguments and their `run`.
+//! The command line: a file or a folder for each subcommand, with its arguments and their `run`.
 
 pub mod config;
+mod failure;
 pub mod keys;
 pub mod load;
+mod output;
 pub mod probe;
 pub mod serve;
 pub mod status;
@@ -11,6 +13,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
 
 /// A BitTorrent tracker, alone or in a cluster.
 ///
@@ -49,32 +53,6 @@ Examples:
 Point a torrent at udp://HOST:6969/announce or http://HOST:6969/announce.
 Exit codes: 0 success, 1 failed while running, 2 wrong usage or settings.";
 
-/// Why a subcommand failed, which is its exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The command line or the settings have to be changed: exit code 2.
-    #[error("{0:#}")]
-    Settings(anyhow::Error),
-    /// Something went wrong while running: exit code 1.
-    #[error("{0:#}")]
-    Run(#[from] anyhow::Error),
-}
-
-impl From<crate::config::Error> for Failure {
-    fn from(error: crate::config::Error) -> Self {
-        Self::Settings(error.into())
-    }
-}
-
-impl Failure {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Settings(_) => ExitCode::from(2),
-            Self::Run(_) => ExitCode::FAILURE,
-        }
-    }
-}
-
 /// Runs the subcommand that the command line names.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -95,16 +73,6 @@ pub fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "error: {failure}");
             failure.exit_code()
         }
-    }
-}
-
-/// Prints to standard output. A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("cannot write to standard output").into())
-        }
-        _ => Ok(()),
     }
 }
 

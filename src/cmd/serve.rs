@@ -9,7 +9,8 @@ use anyhow::Context;
 use tokio::runtime::Builder;
 use tokio::signal::{self, unix::SignalKind};
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
 use crate::clock::SystemClock;
 use crate::config::{self, Settings};
 use crate::node::{Addrs, Node};

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
 
 /// How long the node may take.
 const DEADLINE: Duration = Duration::from_secs(5);

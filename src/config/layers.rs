@@ -20,8 +20,8 @@ pub(super) struct Assignment {
     pub(super) origin: Origin,
 }
 
-/// Variables with the prefix of the settings that are read elsewhere.
-const OTHER_VARIABLES: [&str; 3] = ["TIDINGS_SEED", "TIDINGS_LOG", "TIDINGS_LOG_FORMAT"];
+/// Variables that share the prefix of the settings and are read elsewhere.
+const OTHER_VARIABLES: [&str; 2] = ["TIDINGS_LOG", "TIDINGS_LOG_FORMAT"];
 
 /// The assignments of a settings file, from top to bottom.
 pub(super) fn file(path: &Path) -> Result<Vec<Assignment>, Error> {

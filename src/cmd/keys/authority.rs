@@ -7,7 +7,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::KeysError;
+use super::error::KeysError;
 use super::files::{read, write_new};
 use crate::cluster::NodeId;
 use crate::cluster::key_dir::{CA, node_name};

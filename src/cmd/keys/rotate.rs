@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::KeysError;
-use super::files::{node_dirs, replace, shared};
+use super::error::KeysError;
+use super::files::replace;
+use super::node_dirs::{node_dirs, shared};
 use crate::cluster::gossip::keyring::MAX_KEYS;
 use crate::cluster::key_dir::{GOSSIP_KEYS, SECRET};
 

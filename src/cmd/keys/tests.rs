@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use super::*;
 use crate::clock::SystemClock;
 use crate::cluster::gossip::keyring::KeyRing;
-use crate::cluster::key_dir::{self, KeyDir, server_name, verify_node};
+use crate::cluster::key_dir::{self, KeyDir, KeyDirError, server_name, verify_node};
 use crate::config::Settings;
 use crate::node::Secret;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::workload::Job;
+use super::job::Job;
 use crate::swarm::Counts;
 use crate::wire::udp::Peers;
 

@@ -1,13 +1,13 @@
 //! The command line of `tidings load`, and the checks that turn it into a [`Spec`].
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 
-use super::workload::{FIRST_PORT, MAX_PEERS_PER_ADDRESS, Mix, Spread};
+use super::population::{FIRST_PORT, MAX_PEERS_PER_ADDRESS};
+use super::spec::{Arrivals, Mix, Spec, Spread, Target, Transport};
 use crate::client::{Scheme, TrackerUrl, is_near};
 
 const EXAMPLES: &str = "\
@@ -106,18 +106,8 @@ pub struct Args {
     /// Peers to ask for; -1 leaves the number to the tracker.
     #[arg(long, value_name = "N", default_value_t = 50, allow_negative_numbers = true)]
     pub numwant: i32,
-    /// Share of the peers that are seeders when they start.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
-    pub seeders: f64,
-    /// Share of a leecher's announces that say it has completed.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
-    pub completes: f64,
-    /// Share of a running peer's announces that say it stops.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
-    pub stops: f64,
-    /// Share of the requests that are scrapes.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
-    pub scrapes: f64,
+    #[command(flatten)]
+    pub mix: Mix,
     /// Connect before every announce, as short-lived UDP clients do, instead of once a minute for each source.
     #[arg(long)]
     pub connect_each: bool,
@@ -144,180 +134,106 @@ pub enum Mode {
     Open,
 }
 
-/// The gaps between the requests of an open loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Arrivals {
-    /// Exponentially distributed, as from many independent clients.
-    Poisson,
-    /// All the same.
-    Constant,
-}
-
-/// The transport of all targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// BEP 15.
-    Udp,
-    /// BEP 3 over plain HTTP/1.1 with keep-alive.
-    Http,
-}
-
-/// One tracker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The resolved address.
-    pub addr: SocketAddr,
-    /// The value of the HTTP `Host` header.
-    pub host: String,
-    /// The path of HTTP announces, `/announce` by default.
-    pub path: String,
-}
-
-/// The checked command line.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// UDP or HTTP, the same for all targets.
-    pub transport: Transport,
-    /// At least one; source `s` talks to target `s % targets`.
-    pub targets: Vec<Target>,
-    /// When a target does not answer, its sources go on to the next.
-    pub failover: bool,
-    /// Whom to ask in the end instead of the targets, each with its URL.
-    pub verify_at: Vec<(String, Target)>,
-    /// How long to wait before that.
-    pub verify_after: Duration,
-    /// Requests per second and their gaps; none in the closed mode.
-    pub open: Option<(u32, Arrivals)>,
-    /// Length of the mixed load.
-    pub duration: Duration,
-    /// Number of swarms.
-    pub swarms: u32,
-    /// Number of peers.
-    pub peers: u32,
-    /// How peers choose their swarm, and the exponent if by Zipf.
-    pub spread: (Spread, f64),
-    /// Number of sockets (UDP), or of source addresses (HTTP).
-    pub sources: u32,
-    /// Whether each source has its own loopback address; otherwise all share one.
-    pub many_addresses: bool,
-    /// Requests in flight per source.
-    pub window: u32,
-    /// Threads.
-    pub workers: u32,
-    /// The seed.
-    pub seed: u64,
-    /// Announce every peer first.
-    pub fill: bool,
-    /// Compare at the end.
-    pub verify: bool,
-    /// `numwant` of the announces.
-    pub num_want: i32,
-    /// The shares of events.
-    pub mix: Mix,
-    /// Connect before every announce.
-    pub connect_each: bool,
-    /// After this a request is lost.
-    pub deadline: Duration,
-}
-
 impl Args {
     /// Checks what clap cannot.
     ///
     /// # Errors
     /// One sentence that names the flag to change.
     pub fn check(&self) -> anyhow::Result<Spec> {
-        let parse = |urls: &[String]| urls.iter().map(|url| parse_target(url)).collect::<anyhow::Result<Vec<_>>>();
-        let (parsed, verify_at) = (parse(&self.target)?, parse(&self.verify_at)?);
-        let transport = parsed.first().context("--target is missing: name a tracker, as udp://127.0.0.1:6969")?.0;
-        ensure!(
-            parsed.iter().chain(&verify_at).all(|(other, _)| *other == transport),
-            "all --target and --verify-at must be UDP, or all HTTP"
-        );
-        let targets: Vec<Target> = parsed.into_iter().map(|(_, target)| target).collect();
-        let verify_at: Vec<Target> = verify_at.into_iter().map(|(_, target)| target).collect();
-        ensure!(!self.failover || targets.len() > 1, "--failover needs another --target to go on to");
-        for target in targets.iter().chain(&verify_at) {
-            ensure!(
-                self.i_own_the_target || is_near(target.addr.ip()),
-                "{} is neither on this machine nor in a private network: a load test of another's tracker is an attack; \
-                 add --i-own-the-target if it is yours",
-                target.addr
-            );
-        }
-        let many_addresses = targets.iter().chain(&verify_at).all(|t| t.addr.ip().is_loopback() && t.addr.is_ipv4());
-        let open = match (self.mode, self.rate) {
-            (Mode::Open, Some(rate)) => Some((rate.get(), self.arrivals)),
-            (Mode::Open, None) => anyhow::bail!("--mode open needs --rate N, the requests per second"),
-            (Mode::Closed, Some(_)) => {
-                anyhow::bail!("--rate needs --mode open: a closed loop sends as fast as it is answered")
-            }
-            (Mode::Closed, None) => None,
-        };
-        let verify = self.verify || !self.verify_at.is_empty();
-        let duration = self.duration.unwrap_or(Duration::from_secs(if verify { 0 } else { 10 }));
-        let deadline = self.deadline.unwrap_or(Duration::from_secs(if self.failover { 1 } else { 2 }));
-        ensure!(duration <= Duration::from_secs(86_400), "--duration is at most 24h");
-        ensure!(self.verify_after <= Duration::from_secs(3600), "--verify-after is at most 1h");
-        ensure!(
-            (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&deadline),
-            "--deadline is between 1ms and 60s"
-        );
-        let shares = [
-            ("--seeders", self.seeders),
-            ("--completes", self.completes),
-            ("--stops", self.stops),
-            ("--scrapes", self.scrapes),
-        ];
-        for (flag, share) in shares {
-            ensure!((0.0..=1.0).contains(&share), "{flag} is a share between 0 and 1");
-        }
-        ensure!(self.completes + self.stops <= 1.0, "--completes and --stops together are at most 1");
-        for (flag, percent) in [("--min-known", Some(self.min_known)), ("--max-loss", self.max_loss)] {
-            ensure!(percent.is_none_or(|p| (0.0..=100.0).contains(&p)), "{flag} is between 0 and 100 percent");
-        }
-        ensure!((0.0..=10.0).contains(&self.exponent), "--exponent is between 0 and 10");
-        ensure!(self.numwant >= -1, "--numwant is -1 or more");
-        let (sources, workers, peers) = (self.sources.get(), self.workers.get(), self.peers.get());
-        ensure!(sources <= 4096, "--sources is at most 4096");
-        ensure!(workers <= sources && workers <= 256, "--workers is at most --sources, and at most 256");
-        ensure!(targets.len() <= sources as usize, "--sources is at least the number of targets");
-        let room = MAX_PEERS_PER_ADDRESS * if many_addresses { sources } else { 1 };
-        ensure!(
-            peers <= room,
-            "{peers} peers need more source addresses than {room} peers have, as ports start at {FIRST_PORT}: {}",
-            if many_addresses {
-                "raise --sources"
-            } else {
-                "only IPv4 loopback targets offer more than one; lower --peers"
-            }
-        );
-        ensure!(peers >= sources, "--peers is at least --sources, so that every source has a peer to announce");
+        self.check_ranges()?;
+        let (transport, targets, verify_at) = self.targets()?;
         let window = self.window.map_or(if transport == Transport::Udp { 4 } else { 1 }, NonZeroU32::get);
-        ensure!(u64::from(window) * u64::from(sources) <= 1 << 16, "--window times --sources is at most 65536");
         ensure!(transport == Transport::Udp || !self.connect_each, "--connect-each is for UDP targets");
+        let many_addresses = targets.iter().chain(&verify_at).all(|t| t.addr.ip().is_loopback() && t.addr.is_ipv4());
+        self.check_sources(targets.len(), window, many_addresses)?;
+
+        let verify = self.verify || !verify_at.is_empty();
         Ok(Spec {
             transport,
             targets,
             failover: self.failover,
             verify_at: self.verify_at.iter().cloned().zip(verify_at).collect(),
             verify_after: self.verify_after,
-            open,
-            duration,
+            open: self.open_loop()?,
+            duration: self.duration.unwrap_or(Duration::from_secs(if verify { 0 } else { 10 })),
             swarms: self.swarms.get(),
-            peers,
+            peers: self.peers.get(),
             spread: (self.spread, self.exponent),
-            sources,
+            sources: self.sources.get(),
             many_addresses,
             window,
-            workers,
+            workers: self.workers.get(),
             seed: self.seed,
             fill: self.fill,
             verify,
             num_want: self.numwant,
-            mix: Mix { seeders: self.seeders, completes: self.completes, stops: self.stops, scrapes: self.scrapes },
+            mix: self.mix,
             connect_each: self.connect_each,
-            deadline,
+            deadline: self.deadline.unwrap_or(Duration::from_secs(if self.failover { 1 } else { 2 })),
         })
+    }
+
+    fn check_ranges(&self) -> anyhow::Result<()> {
+        ensure!(self.duration.is_none_or(|it| it <= Duration::from_secs(86_400)), "--duration is at most 24h");
+        ensure!(self.verify_after <= Duration::from_secs(3600), "--verify-after is at most 1h");
+        let deadlines = Duration::from_millis(1)..=Duration::from_secs(60);
+        ensure!(self.deadline.is_none_or(|it| deadlines.contains(&it)), "--deadline is between 1ms and 60s");
+        ensure!(self.mix.completes + self.mix.stops <= 1.0, "--completes and --stops together are at most 1");
+        for (flag, percent) in [("--min-known", Some(self.min_known)), ("--max-loss", self.max_loss)] {
+            ensure!(percent.is_none_or(|it| (0.0..=100.0).contains(&it)), "{flag} is between 0 and 100 percent");
+        }
+        ensure!((0.0..=10.0).contains(&self.exponent), "--exponent is between 0 and 10");
+        ensure!(self.numwant >= -1, "--numwant is -1 or more");
+        Ok(())
+    }
+
+    /// The transport of all targets, the targets, and those of `--verify-at`.
+    fn targets(&self) -> anyhow::Result<(Transport, Vec<Target>, Vec<Target>)> {
+        let parse = |urls: &[String]| urls.iter().map(|url| parse_target(url)).collect::<anyhow::Result<Vec<_>>>();
+        let (targets, verify_at) = (parse(&self.target)?, parse(&self.verify_at)?);
+        let transport = targets.first().context("--target is missing: name a tracker, as udp://127.0.0.1:6969")?.0;
+        for (other, target) in targets.iter().chain(&verify_at) {
+            ensure!(*other == transport, "all --target and --verify-at must be UDP, or all HTTP");
+            ensure!(
+                self.i_own_the_target || is_near(target.addr.ip()),
+                "{} is neither on this machine nor in a private network: a load test of somebody else's tracker is an \
+                 attack; add --i-own-the-target if it is yours",
+                target.addr
+            );
+        }
+        ensure!(!self.failover || targets.len() > 1, "--failover needs a second --target");
+        let only_targets = |parsed: Vec<(Transport, Target)>| parsed.into_iter().map(|(_, target)| target).collect();
+        Ok((transport, only_targets(targets), only_targets(verify_at)))
+    }
+
+    fn open_loop(&self) -> anyhow::Result<Option<(u32, Arrivals)>> {
+        match (self.mode, self.rate) {
+            (Mode::Open, Some(rate)) => Ok(Some((rate.get(), self.arrivals))),
+            (Mode::Open, None) => bail!("--mode open needs --rate N, the requests per second"),
+            (Mode::Closed, Some(_)) => bail!("--rate needs --mode open: a closed loop sends as fast as it is answered"),
+            (Mode::Closed, None) => Ok(None),
+        }
+    }
+
+    fn check_sources(&self, targets: usize, window: u32, many_addresses: bool) -> anyhow::Result<()> {
+        let (sources, workers, peers) = (self.sources.get(), self.workers.get(), self.peers.get());
+        ensure!(sources <= 4096, "--sources is at most 4096");
+        ensure!(workers <= sources && workers <= 256, "--workers is at most --sources, and at most 256");
+        ensure!(targets <= sources as usize, "--sources is at least the number of targets");
+        ensure!(peers >= sources, "--peers is at least --sources, so that every source has a peer to announce");
+        ensure!(u64::from(window) * u64::from(sources) <= 1 << 16, "--window times --sources is at most 65536");
+        let room = MAX_PEERS_PER_ADDRESS * if many_addresses { sources } else { 1 };
+        let remedy = if many_addresses {
+            "raise --sources"
+        } else {
+            "only IPv4 loopback targets offer more than one; lower --peers"
+        };
+        ensure!(
+            peers <= room,
+            "{peers} peers need more source addresses, as ports start at {FIRST_PORT} and there is room for {room}: \
+             {remedy}"
+        );
+        Ok(())
     }
 }
 
@@ -326,7 +242,7 @@ fn parse_target(text: &str) -> anyhow::Result<(Transport, Target)> {
     let transport = match url.scheme {
         Scheme::Udp => Transport::Udp,
         Scheme::Http => Transport::Http,
-        Scheme::Https => anyhow::bail!("--target {text}: write udp://HOST:PORT or http://HOST:PORT/announce"),
+        Scheme::Https => bail!("--target {text}: write udp://HOST:PORT or http://HOST:PORT/announce"),
     };
     ensure!(!url.path.contains('?'), "--target {text}: the path has a query");
     let resolved = url.resolve().with_context(|| format!("--target {text}: cannot resolve {}", url.host))?;

@@ -8,9 +8,14 @@ mod args;
 mod engine;
 mod flights;
 mod http;
-mod http_format;
+mod job;
 mod pacer;
+mod phase;
+mod population;
+mod progress;
 mod report;
+mod sockets;
+mod spec;
 mod tally;
 mod timeline;
 mod udp;
@@ -21,13 +26,17 @@ use std::io::IsTerminal;
 
 use serde_json::{Map, Value, json};
 
-use super::Failure;
+use super::failure::Failure;
+use super::output::print;
 pub use args::Args;
-use args::Spec;
-use engine::{Bar, Engine, Pace};
+use engine::Engine;
+use phase::Pace;
+use population::Population;
+use progress::Bar;
 use report::Phase;
+use spec::Spec;
 use verify::{Findings, Pass, Verify};
-use workload::{Fill, Living, Population};
+use workload::{Fill, MixedLoad};
 
 impl Args {
     /// Runs the load and prints the results.
@@ -43,9 +52,9 @@ impl Args {
             let setup = std::iter::once(("setup".to_owned(), setup(&self, &spec)));
             let all: Map<_, _> =
                 setup.chain(phases.iter().map(|phase| (phase.name.to_owned(), phase.json()))).collect();
-            super::print(&format!("{}\n", Value::Object(all)))?;
+            print(&format!("{}\n", Value::Object(all)))?;
         } else {
-            super::print(&phases.iter().map(Phase::table).collect::<String>())?;
+            print(&phases.iter().map(Phase::table).collect::<String>())?;
         }
         let failures: Vec<String> = phases.iter().flat_map(|phase| failures(&self, phase)).collect();
         if failures.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(failures.join("; ")).into()) }
@@ -64,7 +73,7 @@ fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
     if !spec.duration.is_zero() {
         let bar = Bar::new(show, "load", None, Some(spec.duration));
         let pace = if spec.open.is_some() { Pace::Open(spec.duration) } else { Pace::Closed(spec.duration) };
-        let tally = engine.run(|worker| Living::new(&population, spec.mix, worker), pace, &bar)?;
+        let tally = engine.run(|worker| MixedLoad::new(&population, spec.mix, worker), pace, &bar)?;
         phases.push(Phase { name: "load", tally, recall: Vec::new() });
     }
     if spec.verify {

@@ -4,8 +4,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, Exp1};
 
-use super::args::Arrivals;
 use super::flights::Nanos;
+use super::spec::Arrivals;
 
 /// A send later than this after its due time counts as late: the generator, not the tracker, was too slow.
 pub const LATE: Nanos = 1_000_000;

@@ -4,8 +4,8 @@ use hdrhistogram::Histogram;
 
 use super::answer::Answer;
 use super::flights::Nanos;
+use super::job::Job;
 use super::timeline::Timeline;
-use super::workload::Job;
 
 /// Distinct texts of errors that are kept.
 const KEPT_TEXTS: usize = 5;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::workload::{FIRST_PORT, Job, Life, Population, Workload};
+use super::job::{Job, PeerState};
+use super::population::{FIRST_PORT, Population};
+use super::workload::Workload;
 
 /// Swarms per scrape: what every UDP tracker answers in one datagram.
 const SCRAPE: u32 = 70;
@@ -214,7 +216,7 @@ impl Workload for Verify<'_> {
                 let belongs = |peer: u32| population.swarm_of(peer) == swarm;
                 let peers = distinct.iter().filter_map(|p| population.peer_at(p.ip(), p.port()));
                 let members: Vec<_> = peers.filter(|peer| belongs(*peer)).collect();
-                let alive = members.iter().filter(|peer| population.life(**peer) != Life::Absent).count() as u32;
+                let alive = members.iter().filter(|peer| population.state(**peer) != PeerState::Absent).count() as u32;
                 let members = members.len() as u32;
                 // Observers that have looked elsewhere have stopped, but that may not have been told to all yet.
                 let peers = distinct.iter().filter(|peer| peer.port() >= FIRST_PORT).count() as u32;

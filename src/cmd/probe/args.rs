@@ -46,15 +46,8 @@ pub struct Args {
     /// A tracker: udp://HOST:PORT, http://HOST:PORT/announce or https://HOST/announce. Repeat it for several.
     #[arg(long, required = true, value_name = "URL")]
     target: Vec<String>,
-    /// How long each phase may take at the most
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// An answer that takes longer than this is late, which is a failure. A datagram is sent once more after half of it.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
-    slow: Duration,
-    /// How soon a peer announced to one target has to be told by the others
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
-    replication: Duration,
+    #[command(flatten)]
+    limits: Limits,
     /// The targets are trackers of their own: do not look for the peers of one at the others
     #[arg(long)]
     independent: bool,
@@ -101,14 +94,16 @@ pub enum Output {
     Quiet,
 }
 
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Limits {
-    /// Until an answer is given up.
+    /// How long each phase may take at the most
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
-    /// From which on an answer is late.
+    /// An answer that takes longer than this is late, which is a failure. A datagram is sent once more after half of it.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     pub slow: Duration,
-    /// Until a peer has to be told by another target.
+    /// How soon a peer announced to one target has to be told by the others
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     pub replication: Duration,
 }
 
@@ -152,9 +147,9 @@ impl Args {
             ensure!((least..=most).contains(&value), "{flag} is between {} and {}", text(least), text(most));
             Ok(())
         };
-        range("--timeout", self.timeout, 10, 60)?;
-        range("--slow", self.slow, 1, 60)?;
-        range("--replication", self.replication, 10, 600)?;
+        range("--timeout", self.limits.timeout, 10, 60)?;
+        range("--slow", self.limits.slow, 1, 60)?;
+        range("--replication", self.limits.replication, 10, 600)?;
         if let Some(every) = self.every {
             range("--every", every, 1000, 86_400)?;
         }
@@ -166,7 +161,7 @@ impl Args {
             _ => Output::Text,
         };
         // A deadline before `--slow` would make lateness impossible to tell.
-        let limits = Limits { timeout: self.timeout, slow: self.slow.min(self.timeout), replication: self.replication };
+        let limits = Limits { slow: self.limits.slow.min(self.limits.timeout), ..self.limits };
         Ok(Spec {
             targets,
             limits,

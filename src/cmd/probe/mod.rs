@@ -12,6 +12,7 @@ mod replication;
 mod report;
 mod round;
 mod session;
+mod target;
 mod trust;
 
 use anyhow::{Context, anyhow};
@@ -20,7 +21,8 @@ use rand::rngs::{StdRng, SysRng};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
 use crate::clock::{Clock, SystemClock};
 pub use args::Args;
 use args::{Output, Spec};

@@ -11,7 +11,7 @@ use super::args::Spec;
 use super::expect::Expected;
 use super::identity::Identities;
 use super::reason::Reason;
-use super::round::Probe;
+use super::target::TargetProbe;
 use crate::client::{AnnounceParams, TrackerUrl};
 use crate::clock::Clock;
 use crate::swarm::{Event, Family};
@@ -40,7 +40,7 @@ struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    fn of(probe: &Probe<'a>) -> Self {
+    fn of(probe: &TargetProbe<'a>) -> Self {
         let family = probe.session.as_ref().filter(|_| probe.is_well()).map(|session| session.family);
         let (url, identities) = (probe.url, probe.identities);
         Self { url, identities, family, source: Cell::new(Source::Waiting) }
@@ -59,7 +59,7 @@ enum Source {
 }
 
 /// Asks every target that is well for what is announced to each other of its family.
-pub async fn replicate(spec: &Spec, clock: &dyn Clock, probes: &mut [Probe<'_>]) -> Vec<Pair> {
+pub async fn replicate(spec: &Spec, clock: &dyn Clock, probes: &mut [TargetProbe<'_>]) -> Vec<Pair> {
     let members: Vec<_> = probes.iter().map(Member::of).collect();
     let visits = probes.iter_mut().enumerate().filter(|(at, _)| members[*at].family.is_some());
     let visits = visits.map(|(at, probe)| visit(spec, clock, &members, at, probe));
@@ -77,11 +77,17 @@ pub async fn replicate(spec: &Spec, clock: &dyn Clock, probes: &mut [Probe<'_>])
 }
 
 /// Announces to one target, then looks there for what was announced to the others.
-async fn visit(spec: &Spec, clock: &dyn Clock, members: &[Member<'_>], at: usize, probe: &mut Probe<'_>) -> Vec<Pair> {
+async fn visit(
+    spec: &Spec,
+    clock: &dyn Clock,
+    members: &[Member<'_>],
+    at: usize,
+    probe: &mut TargetProbe<'_>,
+) -> Vec<Pair> {
     let (me, most) = (&members[at], members.len() as u32);
     let mut wanted: Vec<usize> =
         (0..members.len()).filter(|other| *other != at && members[*other].family == me.family).collect();
-    let Probe { session: Some(session), report, .. } = probe else { return Vec::new() };
+    let TargetProbe { session: Some(session), report, .. } = probe else { return Vec::new() };
     if wanted.is_empty() {
         return Vec::new();
     }

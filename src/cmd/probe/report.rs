@@ -6,7 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::reason::{Reason, millis};
-use super::round::{Probe, Round};
+use super::round::Round;
+use super::target::TargetProbe;
 
 impl Round<'_> {
     /// The target or pair that is meant, and what was wrong with it.
@@ -111,7 +112,7 @@ impl Round<'_> {
     }
 }
 
-fn heading(probe: &Probe<'_>) -> String {
+fn heading(probe: &TargetProbe<'_>) -> String {
     let mut text = probe.url.to_string();
     if let Some(addr) = probe.report.addr {
         text += &format!(" at {addr}");
@@ -137,7 +138,7 @@ fn outcome(took: Duration, failed: Option<&Reason>) -> String {
     }
 }
 
-fn target(probe: &Probe<'_>) -> Value {
+fn target(probe: &TargetProbe<'_>) -> Value {
     let phases = probe.report.phases.iter().map(|phase| {
         json!({
             "phase": phase.name,

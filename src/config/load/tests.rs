@@ -69,12 +69,7 @@ fn a_share_may_be_written_as_a_whole_number() {
 fn layers_of_different_keys_add_up_and_the_last_flag_wins() {
     let settings = load_all(
         Some("[node]\nid = \"a\"\n"),
-        &[
-            ("TIDINGS_NODE__REGION", "eu-1"),
-            ("TIDINGS_SEED", "x"),
-            ("TIDINGS_LOG", "debug"),
-            ("TIDINGS_LOG_FORMAT", "json"),
-        ],
+        &[("TIDINGS_NODE__REGION", "eu-1"), ("TIDINGS_LOG", "debug"), ("TIDINGS_LOG_FORMAT", "json")],
         &["limits.peers=10", "limits.peers=20"],
     )
     .unwrap();

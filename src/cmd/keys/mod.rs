@@ -1,17 +1,19 @@
 //! `tidings keys`: makes the keys of a cluster's nodes, and rotates those that they share.
 
 mod authority;
+mod error;
 mod files;
+mod node_dirs;
 mod rotate;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Failure, print};
-use crate::cluster::NodeId;
-use crate::cluster::key_dir::KeyDirError;
-use files::Shared;
+use super::failure::Failure;
+use super::output::print;
+use error::KeysError;
+use node_dirs::SharedFiles;
 use rotate::{Step, What};
 
 /// Make the keys of a cluster's nodes, and rotate those that the nodes share
@@ -87,32 +89,6 @@ struct Rotate {
     step: Option<Step>,
 }
 
-/// Why keys cannot be made or rotated.
-#[derive(Debug, thiserror::Error)]
-enum KeysError {
-    /// The command line or the directory has to be changed.
-    #[error("{0}")]
-    Usage(String),
-    /// The system refuses.
-    #[error("cannot {what} {}: {error}", path.display())]
-    System { what: &'static str, path: PathBuf, error: std::io::Error },
-    /// A certificate cannot be made.
-    #[error("cannot make a certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
-    /// What was made cannot be used.
-    #[error(transparent)]
-    Made(#[from] KeyDirError),
-}
-
-impl From<KeysError> for Failure {
-    fn from(error: KeysError) -> Self {
-        match error {
-            KeysError::Usage(_) | KeysError::Made(_) => Self::Settings(error.into()),
-            KeysError::System { .. } | KeysError::Certificate(_) => Self::Run(error.into()),
-        }
-    }
-}
-
 impl Args {
     /// Makes or rotates keys.
     ///
@@ -138,14 +114,14 @@ impl Action {
 impl Nodes {
     fn init(&self) -> Result<String, KeysError> {
         let Self { dir, nodes } = self;
-        files::check_new(dir, nodes)?;
-        files::check_no_authority(dir)?;
+        node_dirs::check_new(dir, nodes)?;
+        node_dirs::check_no_authority(dir)?;
         let authority = authority::Authority::new()?;
         files::make_dir(dir)?;
         authority.save(dir)?;
-        let shared = Shared::random();
+        let shared = SharedFiles::random();
         for id in nodes {
-            files::make_node(dir, id, &authority, &shared)?;
+            node_dirs::make_node(dir, id, &authority, &shared)?;
         }
         Ok(format!("{}Keep {}/ca.key off the nodes: whoever has it can make nodes.\n", self.made(), dir.display()))
     }
@@ -153,7 +129,7 @@ impl Nodes {
     /// `init`, or `add` for those that have no directory yet, or nothing.
     fn complete(&self) -> Result<String, KeysError> {
         let Self { dir, nodes } = self;
-        if files::check_no_authority(dir).is_ok() {
+        if node_dirs::check_no_authority(dir).is_ok() {
             return self.init();
         }
         let missing: Vec<_> = nodes.iter().filter(|id| !dir.join(id).exists()).cloned().collect();
@@ -165,11 +141,11 @@ impl Nodes {
 
     fn add(&self) -> Result<String, KeysError> {
         let Self { dir, nodes } = self;
-        files::check_new(dir, nodes)?;
+        node_dirs::check_new(dir, nodes)?;
         let authority = authority::Authority::load(dir)?;
-        let shared = Shared::load(dir)?;
+        let shared = SharedFiles::load(dir)?;
         for id in nodes {
-            files::make_node(dir, id, &authority, &shared)?;
+            node_dirs::make_node(dir, id, &authority, &shared)?;
         }
         Ok(self.made())
     }
@@ -181,11 +157,6 @@ impl Nodes {
             self.nodes.len()
         )
     }
-}
-
-/// Whether no certificate can be made for a node of this name.
-fn is_bad_id(id: &str) -> bool {
-    crate::cluster::key_dir::server_name(&NodeId::from(id)).is_none()
 }
 
 #[cfg(test)]

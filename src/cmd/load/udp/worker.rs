@@ -1,59 +1,23 @@
-//! The UDP engine: one thread, one connected socket per source, one epoll.
+//! One thread of load over UDP: one connected socket per source, one epoll.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context;
 use mio::event::Event;
-use mio::net::UdpSocket;
 use mio::{Events, Interest, Token};
 
-use super::answer::Answer;
-use super::args::Spec;
-use super::engine::{Core, MAX_FAILURES, MAX_WAITING, SECOND, Sockets};
-use super::flights::{Flight, Flights, MAX_FLIGHTS, Nanos};
-use super::tally::Kind;
-use super::workload::{Job, Population, Workload};
-use crate::swarm::{Counts, Family};
-use crate::wire::udp::{ConnectionId, Options, Response, TransactionId, encode_connect, encode_scrape, parse_response};
-
-/// BEP 15: a client may use a connection id for a minute.
-const ID_LIFETIME: Nanos = 60 * SECOND;
-/// A new connection id is fetched from this age on, so that no announce has to wait for it.
-const ID_REFRESH: Nanos = 50 * SECOND;
-
-/// A request under way: what for, to which target, and how many targets were tried before.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    ask: Ask,
-    target: usize,
-    tries: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Ask {
-    /// For a connection id of the source.
-    Connect,
-    /// For a connection id that one job uses (`--connect-each`).
-    ConnectFor(Job),
-    Job(Job),
-}
-
-struct Source {
-    index: u32,
-    socket: UdpSocket,
-    family: Family,
-    connection: Option<(ConnectionId, Nanos)>,
-    connecting: bool,
-    in_flight: u32,
-    failures: u32,
-    /// The position of the target that it talks to.
-    target: usize,
-    /// Jobs, when they were due, and how many targets were tried for them.
-    waiting: VecDeque<(Job, Nanos, usize)>,
-}
+use super::format::{encode_request, read_answer};
+use super::request::{Purpose, Sent, Task};
+use super::source::Source;
+use crate::cmd::load::flights::{Flight, Flights, MAX_FLIGHTS, Nanos};
+use crate::cmd::load::job::Job;
+use crate::cmd::load::population::Population;
+use crate::cmd::load::sockets::{Core, MAX_FAILURES, MAX_WAITING, SECOND, Sockets};
+use crate::cmd::load::spec::Spec;
+use crate::cmd::load::tally::Kind;
+use crate::cmd::load::workload::Workload;
+use crate::swarm::Counts;
+use crate::wire::udp::{Response, TransactionId, encode_connect, parse_response};
 
 /// One thread's share of the sources.
 pub struct Worker<'a> {
@@ -75,24 +39,10 @@ impl<'a> Worker<'a> {
         let core = Core::new(spec, population)?;
         let mut sources = Vec::new();
         for index in (worker..spec.sources).step_by(spec.workers as usize) {
-            let position = index as usize % spec.targets.len();
-            let target = spec.targets[position].addr;
-            let mut socket = open_socket(spec, index, target)?;
-            core.poll
-                .registry()
-                .register(&mut socket, Token(sources.len()), Interest::READABLE)
-                .context("cannot watch a socket")?;
-            sources.push(Source {
-                index,
-                socket,
-                family: if target.ip().to_canonical().is_ipv4() { Family::V4 } else { Family::V6 },
-                connection: None,
-                connecting: false,
-                in_flight: 0,
-                failures: 0,
-                target: position,
-                waiting: VecDeque::new(),
-            });
+            let mut source = Source::new(spec, index)?;
+            let (registry, token) = (core.poll.registry(), Token(sources.len()));
+            registry.register(&mut source.socket, token, Interest::READABLE).context("cannot watch a socket")?;
+            sources.push(source);
         }
         let deadline = spec.deadline.as_nanos() as Nanos;
         let flights = match spec.open {
@@ -111,10 +61,6 @@ impl<'a> Worker<'a> {
         })
     }
 
-    fn valid_connection(&self, source: usize, now: Nanos) -> Option<ConnectionId> {
-        self.sources[source].connection.filter(|(_, since)| now - since < ID_LIFETIME).map(|(id, _)| id)
-    }
-
     /// Renews the connection ids that will soon be too old, not all at the same time.
     fn refresh_connections(&mut self, now: Nanos) {
         if now < self.next_refresh || self.core.spec.connect_each {
@@ -122,14 +68,15 @@ impl<'a> Worker<'a> {
         }
         self.next_refresh = now + SECOND / 10;
         let budget = self.sources.len().div_ceil(50);
-        let old = |s: &Source| !s.connecting && s.connection.is_some_and(|(_, since)| now - since >= ID_REFRESH);
-        let due: Vec<usize> = (0..self.sources.len()).filter(|s| old(&self.sources[*s])).take(budget).collect();
-        due.into_iter().for_each(|source| self.connect(source));
+        let due = (0..self.sources.len()).filter(|source| self.sources[*source].needs_refresh(now)).take(budget);
+        for source in due.collect::<Vec<_>>() {
+            self.connect(source);
+        }
     }
 
     fn connect(&mut self, source: usize) {
         let now = self.core.now();
-        if let Some(id) = self.begin(source, Ask::Connect, now, 0) {
+        if let Some(id) = self.begin(source, Purpose::Connect, now, 0) {
             self.sources[source].connecting = true;
             self.out.clear();
             encode_connect(&mut self.out, id);
@@ -137,16 +84,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn launch(&mut self, workload: &mut dyn Workload, source: usize, ask: Ask, intended: Nanos, tries: usize) {
-        let (job, connects) = match ask {
-            Ask::Job(job) => (job, false),
-            Ask::ConnectFor(job) => (job, true),
-            Ask::Connect => return,
+    fn launch(&mut self, workload: &mut dyn Workload, source: usize, purpose: Purpose, intended: Nanos, tries: usize) {
+        let (job, connects) = match purpose {
+            Purpose::Job(job) => (job, false),
+            Purpose::ConnectFor(job) => (job, true),
+            Purpose::Connect => return,
         };
-        let Some(transaction_id) = self.begin(source, ask, intended, tries) else {
-            self.core.tally.skip(intended);
-            workload.failed(self.sources[source].index, job);
-            return;
+        let Some(transaction_id) = self.begin(source, purpose, intended, tries) else {
+            return self.skip(workload, source, job, intended);
         };
         self.sources[source].in_flight += 1;
         self.out.clear();
@@ -158,39 +103,22 @@ impl<'a> Worker<'a> {
         self.send(source);
     }
 
-    fn begin(&mut self, source: usize, ask: Ask, intended: Nanos, tries: usize) -> Option<TransactionId> {
+    fn begin(&mut self, source: usize, purpose: Purpose, intended: Nanos, tries: usize) -> Option<TransactionId> {
         let sent = self.core.now();
-        let job = Sent { ask, target: self.sources[source].target, tries };
+        let job = Sent { purpose, target: self.sources[source].target, tries };
         self.flights.begin(Flight { job, source: source as u32, intended, sent }).map(TransactionId)
     }
 
     fn encode(&mut self, source: usize, job: Job, transaction_id: TransactionId) {
-        let population = self.core.population;
-        let connection_id = self.sources[source].connection.map_or(ConnectionId(0), |(id, _)| id);
-        if let Job::Scrape { first, count } = job {
-            self.hashes.clear();
-            self.hashes.extend((first..first + u32::from(count)).map(|swarm| population.info_hash(swarm).0));
-            encode_scrape(&mut self.out, connection_id, transaction_id, &self.hashes);
-        } else if let Some(words) = population.words(&job, self.core.spec.num_want) {
-            words.encode_udp(&mut self.out, connection_id, transaction_id, Options::default());
-        }
+        let ids = (self.sources[source].last_connection_id(), transaction_id);
+        let job = (&job, self.core.spec.num_want);
+        encode_request(&mut self.out, &mut self.hashes, self.core.population, job, ids);
     }
 
-    /// Sends what is in `out`. If that fails, the request will be lost at its deadline.
+    /// Sends what is in `out`.
     fn send(&mut self, source: usize) {
         self.core.tally.sent += 1;
-        let socket = &self.sources[source].socket;
-        let sent = match socket.send(&self.out) {
-            // This reports what became of an earlier datagram, and sends nothing.
-            Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-                self.core.tally.io.add(&e.to_string());
-                socket.send(&self.out)
-            }
-            other => other,
-        };
-        if let Err(e) = sent {
-            self.core.tally.io.add(&e.to_string());
-        }
+        self.sources[source].send(&self.out, &mut self.core.tally.io);
     }
 
     /// Reads a socket until it is empty, or until nothing more is expected: epoll reports the next datagram anyway.
@@ -224,12 +152,12 @@ impl<'a> Worker<'a> {
             return self.fail(workload, &flight);
         }
         let now = self.core.now();
-        let job = match (flight.job.ask, response) {
-            (Ask::Job(job), _) => job,
-            (ask, Response::Connect { connection_id, .. }) => {
+        let job = match (flight.job.purpose, response) {
+            (Purpose::Job(job), _) => job,
+            (purpose, Response::Connect { connection_id, .. }) => {
                 self.core.tally.good(Kind::Connect, now - flight.sent);
-                self.sources[source].connection = Some((connection_id, now));
-                return self.connected(workload, source, ask, flight.intended, flight.job.tries);
+                self.sources[source].set_connection_id(connection_id, now);
+                return self.connected(workload, source, purpose, flight.intended, flight.job.tries);
             }
             (_, Response::Error { message, .. }) => {
                 self.core.tally.errors.add(&String::from_utf8_lossy(message));
@@ -241,43 +169,54 @@ impl<'a> Worker<'a> {
                 return self.fail(workload, &flight);
             }
         };
+        // Taken out so that the answer may borrow it while the tally is written.
         let mut counts = std::mem::take(&mut self.counts);
-        let answer = match response {
-            Response::Announce { peers, .. } => Answer::Announce(peers),
-            Response::Scrape { entries, .. } => {
-                counts.clear();
-                counts.extend(entries.iter());
-                Answer::Scrape(Cow::Borrowed(&counts))
-            }
-            Response::Error { message, .. } => Answer::Error(String::from_utf8_lossy(message)),
-            Response::Connect { .. } => {
-                self.core.tally.malformed.add("a request was answered as a connect");
-                self.counts = counts;
-                return self.fail(workload, &flight);
-            }
-        };
-        if self.core.tally.judge(&job, self.core.spec.num_want, [flight.intended, now], &answer) {
-            self.sources[source].in_flight -= 1;
-            self.sources[source].failures = 0;
-            workload.answered(self.sources[source].index, job, &answer);
-        } else {
-            self.fail(workload, &flight);
-        }
-        drop(answer);
+        self.judge(workload, source, &flight, job, response, &mut counts);
         self.counts = counts;
     }
 
+    /// Judges the response to a job.
+    fn judge(
+        &mut self,
+        workload: &mut dyn Workload,
+        source: usize,
+        flight: &Flight<Sent>,
+        job: Job,
+        response: Response<'_>,
+        counts: &mut Vec<Counts>,
+    ) {
+        let now = self.core.now();
+        let Some(answer) = read_answer(response, counts) else {
+            self.core.tally.malformed.add("a request was answered as a connect");
+            return self.fail(workload, flight);
+        };
+        if !self.core.tally.judge(&job, self.core.spec.num_want, [flight.intended, now], &answer) {
+            return self.fail(workload, flight);
+        }
+        let source = &mut self.sources[source];
+        source.in_flight -= 1;
+        source.failures = 0;
+        workload.answered(source.index, job, &answer);
+    }
+
     /// A connection id has come: sends what waited for it.
-    fn connected(&mut self, workload: &mut dyn Workload, source: usize, ask: Ask, intended: Nanos, tries: usize) {
-        match ask {
-            Ask::ConnectFor(job) => {
+    fn connected(
+        &mut self,
+        workload: &mut dyn Workload,
+        source: usize,
+        purpose: Purpose,
+        intended: Nanos,
+        tries: usize,
+    ) {
+        match purpose {
+            Purpose::ConnectFor(job) => {
                 self.sources[source].in_flight -= 1;
-                self.launch(workload, source, Ask::Job(job), intended, tries);
+                self.launch(workload, source, Purpose::Job(job), intended, tries);
             }
             _ => {
                 self.sources[source].connecting = false;
-                while let Some((job, intended, tries)) = self.sources[source].waiting.pop_front() {
-                    self.launch(workload, source, Ask::Job(job), intended, tries);
+                while let Some(Task { job, intended, tries }) = self.sources[source].waiting.pop_front() {
+                    self.launch(workload, source, Purpose::Job(job), intended, tries);
                 }
             }
         }
@@ -296,9 +235,9 @@ impl<'a> Worker<'a> {
     }
 
     fn lose(&mut self, workload: &mut dyn Workload, flight: &Flight<Sent>) {
-        match flight.job.ask {
-            Ask::Connect => self.core.tally.lost += 1,
-            Ask::Job(_) | Ask::ConnectFor(_) => self.core.tally.lose(flight.intended),
+        match flight.job.purpose {
+            Purpose::Connect => self.core.tally.lost += 1,
+            Purpose::Job(_) | Purpose::ConnectFor(_) => self.core.tally.lose(flight.intended),
         }
         self.fail(workload, flight);
     }
@@ -307,28 +246,22 @@ impl<'a> Worker<'a> {
     fn fail_over(&mut self, workload: &mut dyn Workload, flight: &Flight<Sent>) {
         let (targets, at) = (&self.core.spec.targets, flight.source as usize);
         let source = &mut self.sources[at];
-        // Others that were under way to the same target are late as well.
-        if source.target == flight.job.target {
-            source.target = (source.target + 1) % targets.len();
-            source.connection = None;
-            if let Err(e) = source.socket.connect(targets[source.target].addr) {
-                self.core.tally.io.add(&e.to_string());
-            }
+        if let Err(e) = source.leave_target(flight.job.target, targets) {
+            self.core.tally.io.add(&e.to_string());
         }
-        let Sent { ask, tries, .. } = flight.job;
-        match ask {
-            Ask::Job(_) | Ask::ConnectFor(_) if tries + 1 >= targets.len() => self.lose(workload, flight),
-            Ask::Job(job) | Ask::ConnectFor(job) => {
+        let Sent { purpose, tries, .. } = flight.job;
+        match purpose {
+            Purpose::Job(_) | Purpose::ConnectFor(_) if tries + 1 >= targets.len() => self.lose(workload, flight),
+            Purpose::Job(job) | Purpose::ConnectFor(job) => {
                 source.in_flight -= 1;
                 self.core.tally.failed_over += 1;
                 self.request(workload, at, job, flight.intended, tries + 1);
             }
-            Ask::Connect => {
+            Purpose::Connect => {
                 source.connecting = false;
-                for (job, intended, tries) in std::mem::take(&mut source.waiting) {
+                for Task { job, intended, tries } in std::mem::take(&mut source.waiting) {
                     if tries + 1 >= targets.len() {
-                        self.core.tally.skip(intended);
-                        workload.failed(self.sources[at].index, job);
+                        self.skip(workload, at, job, intended);
                     } else {
                         self.request(workload, at, job, intended, tries + 1);
                     }
@@ -340,39 +273,44 @@ impl<'a> Worker<'a> {
     /// Sends a request, or lets it wait for a connection id.
     fn request(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos, tries: usize) {
         if self.core.spec.connect_each {
-            self.launch(workload, source, Ask::ConnectFor(job), intended, tries);
-        } else if self.valid_connection(source, self.core.now()).is_some() {
-            self.launch(workload, source, Ask::Job(job), intended, tries);
+            self.launch(workload, source, Purpose::ConnectFor(job), intended, tries);
+        } else if self.sources[source].connection_id(self.core.now()).is_some() {
+            self.launch(workload, source, Purpose::Job(job), intended, tries);
         } else {
             if !self.sources[source].connecting {
                 self.connect(source);
             }
             if self.sources[source].waiting.len() < MAX_WAITING {
-                self.sources[source].waiting.push_back((job, intended, tries));
+                self.sources[source].waiting.push_back(Task { job, intended, tries });
             } else {
-                self.core.tally.skip(intended);
-                workload.failed(self.sources[source].index, job);
+                self.skip(workload, source, job, intended);
             }
         }
     }
 
-    /// A request has come to nothing, and with a connect all that waited for it.
+    /// A request has failed, and with a connect everything that waited for it.
     fn fail(&mut self, workload: &mut dyn Workload, flight: &Flight<Sent>) {
-        let source = &mut self.sources[flight.source as usize];
+        let at = flight.source as usize;
+        let source = &mut self.sources[at];
         source.failures += 1;
-        match flight.job.ask {
-            Ask::Job(job) | Ask::ConnectFor(job) => {
+        match flight.job.purpose {
+            Purpose::Job(job) | Purpose::ConnectFor(job) => {
                 source.in_flight -= 1;
                 workload.failed(source.index, job);
             }
-            Ask::Connect => {
+            Purpose::Connect => {
                 source.connecting = false;
-                for (job, intended, _) in std::mem::take(&mut source.waiting) {
-                    self.core.tally.skip(intended);
-                    workload.failed(source.index, job);
+                for Task { job, intended, .. } in std::mem::take(&mut source.waiting) {
+                    self.skip(workload, at, job, intended);
                 }
             }
         }
+    }
+
+    /// Counts a request that cannot be sent.
+    fn skip(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos) {
+        self.core.tally.skip(intended);
+        workload.failed(self.sources[source].index, job);
     }
 }
 
@@ -397,7 +335,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
         let now = self.core.now();
         for source in 0..self.sources.len() {
             self.sources[source].failures = 0;
-            if self.valid_connection(source, now).is_none() {
+            if self.sources[source].connection_id(now).is_none() {
                 self.connect(source);
             }
         }
@@ -418,7 +356,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
         if s.in_flight >= self.core.spec.window || may_give_up && s.failures >= MAX_FAILURES {
             return false;
         }
-        let connected = self.core.spec.connect_each || self.valid_connection(source, self.core.now()).is_some();
+        let connected = self.core.spec.connect_each || self.sources[source].connection_id(self.core.now()).is_some();
         if !connected && !self.sources[source].connecting {
             self.connect(source);
         }
@@ -449,16 +387,4 @@ impl<'a> Sockets<'a> for Worker<'a> {
     fn next_expiry(&self) -> Option<Nanos> {
         self.flights.next_expiry()
     }
-}
-
-fn open_socket(spec: &Spec, source: u32, target: SocketAddr) -> anyhow::Result<UdpSocket> {
-    let local: IpAddr = match target.ip() {
-        IpAddr::V4(_) if spec.many_addresses => Population::address(source).into(),
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(local, 0))
-        .with_context(|| format!("cannot open a UDP socket on {local}: fewer --sources may help"))?;
-    socket.connect(target).with_context(|| format!("{target} cannot be reached"))?;
-    Ok(socket)
 }
