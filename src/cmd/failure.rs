@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-/// Why a subcommand failed, which is its exit code.
+/// Why a subcommand failed. Each variant has its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The command line or the settings have to be changed: exit code 2.
+    /// The command line or the settings must be changed: exit code 2.
     #[error("{0:#}")]
     Settings(anyhow::Error),
     /// Something went wrong while running: exit code 1.

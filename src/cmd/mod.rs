@@ -18,7 +18,7 @@ pub use failure::Failure;
 
 /// A BitTorrent tracker, alone or in a cluster.
 ///
-/// Without a subcommand it serves: UDP and HTTP announces on port 6969 and operations on 127.0.0.1:7070.
+/// Without a subcommand it serves UDP and HTTP announces on port 6969, and operations on 127.0.0.1:7070.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 struct Cli {
@@ -46,9 +46,9 @@ Examples:
   tidings config check tidings.toml        check it
   tidings serve --config tidings.toml      serve with it
   tidings --set announce.interval=900      change one setting
-  tidings status                           show the cluster that a node is part of
+  tidings status                           show the cluster as a node sees it
   tidings probe --target udp://HOST:6969   announce to a tracker as clients do, and check its answers
-  TIDINGS_OPS__LISTEN=off tidings          the same by the environment
+  TIDINGS_OPS__LISTEN=off tidings          change one setting through the environment
 
 Point a torrent at udp://HOST:6969/announce or http://HOST:6969/announce.
 Exit codes: 0 success, 1 failed while running, 2 wrong usage or settings.";
@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nothing is left to do if even this cannot be written.
+            // If even this cannot be written, there is nothing left to do.
             let _ = writeln!(io::stderr(), "error: {failure}");
             failure.exit_code()
         }
@@ -82,7 +82,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 }

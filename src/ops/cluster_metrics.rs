@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::Context;
 use crate::link::{ClassStatus, LinkState, LinkStatus};
 use crate::node::ClusterView;
+use crate::partition::MemberState;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics as metric;
-
-const STATES: [&str; 4] = ["up", "unreachable", "leaving", "down"];
 
 /// Adds them.
 pub(super) fn gather(out: &mut Exposition, context: &Context, cluster: &ClusterView) {
@@ -20,8 +19,8 @@ pub(super) fn gather(out: &mut Exposition, context: &Context, cluster: &ClusterV
 
 fn manager(out: &mut Exposition, context: &Context, cluster: &ClusterView) {
     let (counts, now) = (&cluster.status, cluster.status.now.load());
-    let in_state = |state: &str| now.members.iter().filter(|member| member.state == state).count() as f64;
-    out.by_label(&metric::MEMBERS, STATES.map(|state| ([state], in_state(state))));
+    let in_state = |state: MemberState| now.members.iter().filter(|member| member.state == state).count() as f64;
+    out.by_label(&metric::MEMBERS, MemberState::ALL.map(|state| ([state.as_str()], in_state(state))));
     let owned = now.members.iter().find(|member| member.id == context.settings.node.id).map_or(0, |me| me.owned);
     let roles = [("owned", owned), ("held", now.held), ("placed", now.placed)];
     out.by_label(&metric::PARTITIONS, roles.map(|(role, count)| ([role], count as f64)));

@@ -13,7 +13,7 @@ pub mod snapshot;
 mod testing;
 
 pub use manager::{
-    Gossip, MANAGER_TICK, ManagerArguments, ManagerMessage, ManagerStatus, MemberStatus, PartitionManager,
+    Gossip, MANAGER_TICK, ManagerArguments, ManagerMessage, ManagerStatus, MemberState, MemberStatus, PartitionManager,
     SharedStatus, Transfer,
 };
 pub use owner::{

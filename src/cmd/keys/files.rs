@@ -9,7 +9,7 @@ use super::error::KeysError;
 
 pub(super) fn make_dir(path: &Path) -> Result<(), KeysError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| KeysError::System { what: "make the directory", path: path.to_owned(), error })
+    made.map_err(|error| KeysError::System { what: "create the directory", path: path.to_owned(), error })
 }
 
 pub(super) fn read(path: &Path) -> Result<String, KeysError> {
@@ -19,7 +19,7 @@ pub(super) fn read(path: &Path) -> Result<String, KeysError> {
     })
 }
 
-/// Writes a file that only its owner can read and that is not there yet.
+/// Writes a new file that only its owner can read.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -29,7 +29,7 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
     write().map_err(|error| KeysError::System { what: "write", path: path.to_owned(), error })
 }
 
-/// Replaces a file as a whole.
+/// Replaces a file atomically.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), KeysError> {
     let fresh = path.with_added_extension("new");
     let system = |what| move |error| KeysError::System { what, path: path.to_owned(), error };

@@ -1,4 +1,4 @@
-//! `tidings keys`: makes the keys of a cluster's nodes, and rotates those that they share.
+//! `tidings keys`: creates the keys of a cluster's nodes, and rotates those that they share.
 
 mod authority;
 mod error;
@@ -16,17 +16,17 @@ use error::KeysError;
 use node_dirs::SharedFiles;
 use rotate::{Step, What};
 
-/// Make the keys of a cluster's nodes, and rotate those that the nodes share
+/// Create the keys of a cluster's nodes, and rotate those that the nodes share
 ///
-/// DIR is a directory on a safe machine that is not a node. It holds ca.pem and ca.key, the cluster's own certificate
-/// authority, and a directory for each node, which is copied to that node:
+/// DIR is a directory on a safe machine that is not a node. It has ca.pem and ca.key, the certificate authority of the
+/// cluster, and a directory for each node, to be copied to that node:
 ///
 ///   ca.pem               the authority's certificate
 ///   node.pem, node.key   the node's certificate and its private key
-///   gossip.keys          the keys that seal gossip, the same on all nodes
+///   gossip.keys          the keys that encrypt gossip, the same on all nodes
 ///   secret               the keys of placement and connection ids, the same on all nodes
 ///
-/// Whoever has ca.key can make nodes: it never leaves DIR.
+/// With ca.key anyone can create nodes, so never copy it out of DIR.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -36,7 +36,7 @@ Examples:
   tidings keys add ~/tracker-keys --node us-2
   tidings keys rotate ~/tracker-keys gossip
 
-Then copy ~/tracker-keys/eu-1 to the node eu-1, name its place there in cluster.keys, and so on for each node."
+Then copy ~/tracker-keys/eu-1 to the node eu-1 and set cluster.keys to its path there, and so on for each node."
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -45,9 +45,9 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make an authority, new shared keys, and a directory for each node
+    /// Create an authority, new shared keys, and a directory for each node
     Init(Init),
-    /// Make directories for further nodes of a cluster that `init` has made
+    /// Create directories for further nodes of a cluster
     Add(Nodes),
     /// Replace a key that all nodes share, one step at a time, while the cluster runs
     Rotate(Rotate),
@@ -57,40 +57,40 @@ enum Action {
 struct Init {
     #[command(flatten)]
     nodes: Nodes,
-    /// Leave what is there as it is, and make only what is missing
+    /// Keep existing keys and create only missing ones
     #[arg(long)]
     if_missing: bool,
 }
 
 #[derive(Debug, clap::Args)]
 struct Nodes {
-    /// Where the keys of the whole cluster are kept
+    /// The directory with the keys of the whole cluster
     dir: PathBuf,
-    /// The nodes, by their node.id
+    /// The nodes, by node.id
     #[arg(long = "node", value_name = "ID", required = true, num_args = 1..)]
     nodes: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Three steps, each followed by copying the changed file to all nodes and sending each of them SIGHUP:
+There are three steps. After each, copy the changed file to all nodes and send them SIGHUP:
   add    a new key is accepted, but not used yet
   use    the new key is used, the old one still accepted
   drop   the old key is no longer accepted
-No step takes effect before the last one has reached every node, so nothing is interrupted. Without --step the next one is
-done. After `use`, wait three minutes with `drop` for clients that still have a connection id made with the old key.")]
+Do each step only after the last one has reached every node; then nothing is interrupted. Without --step the next step is
+done. After `use`, wait three minutes before `drop`: clients may still have a connection id made with the old key.")]
 struct Rotate {
-    /// Where the keys of the whole cluster are kept
+    /// The directory with the keys of the whole cluster
     dir: PathBuf,
     /// The key to replace
     what: What,
-    /// The step, when it should not be the next one
+    /// The step, if not the next one
     #[arg(long)]
     step: Option<Step>,
 }
 
 impl Args {
-    /// Makes or rotates keys.
+    /// Creates or rotates keys.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -100,7 +100,7 @@ impl Args {
 }
 
 impl Action {
-    /// What there is to be said afterwards.
+    /// Returns the text to print.
     fn run(self) -> Result<String, KeysError> {
         match self {
             Self::Init(Init { nodes, if_missing: false }) => nodes.init(),
@@ -123,10 +123,10 @@ impl Nodes {
         for id in nodes {
             node_dirs::make_node(dir, id, &authority, &shared)?;
         }
-        Ok(format!("{}Keep {}/ca.key off the nodes: whoever has it can make nodes.\n", self.made(), dir.display()))
+        Ok(format!("{}Keep {}/ca.key off the nodes: anyone who has it can create nodes.\n", self.made(), dir.display()))
     }
 
-    /// `init`, or `add` for those that have no directory yet, or nothing.
+    /// Does what is missing: `init`, `add` for nodes that have no directory yet, or nothing.
     fn complete(&self) -> Result<String, KeysError> {
         let Self { dir, nodes } = self;
         if node_dirs::check_no_authority(dir).is_ok() {
@@ -134,7 +134,7 @@ impl Nodes {
         }
         let missing: Vec<_> = nodes.iter().filter(|id| !dir.join(id).exists()).cloned().collect();
         if missing.is_empty() {
-            return Ok(format!("All {} nodes have keys in {}, which stay as they are.\n", nodes.len(), dir.display()));
+            return Ok(format!("All {} nodes have keys in {}; nothing is changed.\n", nodes.len(), dir.display()));
         }
         Self { dir: dir.clone(), nodes: missing }.add()
     }
@@ -153,7 +153,7 @@ impl Nodes {
     fn made(&self) -> String {
         let lines: String = self.nodes.iter().map(|id| format!("  {}\n", self.dir.join(id).display())).collect();
         format!(
-            "Made the keys of {} nodes:\n{lines}Copy each to its node and name its place there in cluster.keys.\n",
+            "Created the keys of {} nodes:\n{lines}Copy each directory to its node and set cluster.keys to its path there.\n",
             self.nodes.len()
         )
     }

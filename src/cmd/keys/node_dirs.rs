@@ -23,13 +23,13 @@ impl SharedFiles {
         Self { gossip: line(), secret: line() }
     }
 
-    /// Those of the nodes that are there.
+    /// Loads those of the existing nodes.
     pub(super) fn load(dir: &Path) -> Result<Self, KeysError> {
         Ok(Self { gossip: shared(dir, GOSSIP_KEYS)?, secret: shared(dir, SECRET)? })
     }
 }
 
-/// Refuses ids that are no good, and to write over what is there.
+/// Refuses invalid ids, and ids whose directory exists.
 pub(super) fn check_new(dir: &Path, nodes: &[String]) -> Result<(), KeysError> {
     let mut taken: Vec<String> =
         node_dirs(dir).unwrap_or_default().iter().filter_map(|path| lower_name(path)).collect();
@@ -37,18 +37,15 @@ pub(super) fn check_new(dir: &Path, nodes: &[String]) -> Result<(), KeysError> {
         let path = dir.join(id);
         if is_bad_id(id) {
             return Err(KeysError::Usage(format!(
-                "no certificate can be made for a node called {id}: use letters, digits and inner hyphens, at most 63"
+                "no certificate can be created for a node called {id}: use letters, digits and inner hyphens, at most 63"
             )));
         }
         if fs::symlink_metadata(&path).is_ok() {
-            return Err(KeysError::Usage(format!(
-                "{} is there already and stays as it is: move it away",
-                path.display()
-            )));
+            return Err(KeysError::Usage(format!("{} exists and is not overwritten: move it away", path.display())));
         }
         let lower = id.to_lowercase();
         if taken.contains(&lower) {
-            return Err(KeysError::Usage(format!("there are two nodes called {id}, but for upper case: rename one")));
+            return Err(KeysError::Usage(format!("there are two nodes called {id}, ignoring case: rename one")));
         }
         taken.push(lower);
     }
@@ -59,18 +56,18 @@ fn lower_name(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_str()?.to_lowercase())
 }
 
-/// Refuses a directory that has keys already.
+/// Refuses a directory that already has an authority.
 pub(super) fn check_no_authority(dir: &Path) -> Result<(), KeysError> {
     match [CA, CA_KEY].map(|name| dir.join(name)).iter().find(|path| fs::symlink_metadata(path).is_ok()) {
         Some(path) => Err(KeysError::Usage(format!(
-            "{} is there already and stays as it is: add nodes by tidings keys add, or name a new directory",
+            "{} exists and is not overwritten: add nodes with `tidings keys add`, or name a new directory",
             path.display()
         ))),
         None => Ok(()),
     }
 }
 
-/// Makes the directory of a node, and checks that the node will be able to use it.
+/// Creates the directory of a node, and checks that the node can load it.
 pub(super) fn make_node(dir: &Path, id: &str, authority: &Authority, shared: &SharedFiles) -> Result<(), KeysError> {
     let (path, id) = (dir.join(id), NodeId::from(id));
     let (certificate, key) = authority.issue(&id)?;
@@ -92,7 +89,7 @@ pub(super) fn make_node(dir: &Path, id: &str, authority: &Authority, shared: &Sh
 pub(super) fn node_dirs(dir: &Path) -> Result<Vec<PathBuf>, KeysError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            KeysError::Usage(format!("{} is no directory: make it by tidings keys init", dir.display()))
+            KeysError::Usage(format!("{} is not a directory: create it with `tidings keys init`", dir.display()))
         }
         _ => KeysError::System { what: "read", path: dir.to_owned(), error },
     };
@@ -107,11 +104,11 @@ pub(super) fn node_dirs(dir: &Path) -> Result<Vec<PathBuf>, KeysError> {
     Ok(dirs)
 }
 
-/// A file that has to be the same for all nodes.
+/// The content of a file that must be the same for all nodes.
 pub(super) fn shared(dir: &Path, name: &str) -> Result<String, KeysError> {
     let dirs = node_dirs(dir)?;
     let Some((first, others)) = dirs.split_first() else {
-        return Err(KeysError::Usage(format!("{} has no node: make one by tidings keys init", dir.display())));
+        return Err(KeysError::Usage(format!("{} has no node: create one with `tidings keys init`", dir.display())));
     };
     let text = read(&first.join(name))?;
     for other in others {
@@ -126,7 +123,7 @@ pub(super) fn shared(dir: &Path, name: &str) -> Result<String, KeysError> {
     Ok(text)
 }
 
-/// Whether no certificate can be made for a node of this name.
+/// Whether no certificate can be created for a node of this name.
 fn is_bad_id(id: &str) -> bool {
     server_name(&NodeId::from(id)).is_none()
 }

@@ -24,27 +24,27 @@ Examples:
   Does a restarted tracker still know what that fill announced?
     tidings load --target udp://127.0.0.1:6969 --verify --swarms 1000000 --peers 2000000
 
-  A cluster: load on two nodes, and is every acknowledged peer known to a third one?
+  Load on two nodes of a cluster, and is every acknowledged peer known to a third one?
     tidings load --target udp://10.0.0.1:6969 --target udp://10.0.0.2:6969 --failover --duration 30s \
       --verify-at udp://10.0.0.3:6969
 
   HTTP over 64 keep-alive connections:
     tidings load --target http://127.0.0.1:6969/announce --sources 64 --window 1
 
-Exit codes: 0 all answers were right, 1 an error, a malformed answer, or too much lost (--max-loss, --min-known),
+Exit codes: 0 all answers were correct, 1 an error, a malformed answer, or too much loss (--max-loss, --min-known),
 2 a wrong command line.";
 
-/// Puts a realistic load on a tracker and measures what it answers.
+/// Put a realistic load on a tracker and measure its answers.
 ///
 /// A peer is a pair of source address and announced port. Peers announce from many loopback addresses (127.x.y.1), each
-/// with a socket of its own. Towards ::1 or another host there is only one address, and ports alone tell peers apart.
+/// with its own socket. Towards ::1 or another host there is only one address, and only the ports distinguish peers.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Where to send: udp://HOST:PORT or http://HOST:PORT/announce. Repeat it to spread the sources over several.
     #[arg(long, required = true, value_name = "URL")]
     pub target: Vec<String>,
-    /// closed: a new request as soon as an answer makes room. open: requests at a fixed --rate, whatever the tracker does.
+    /// closed: send a request as soon as an answer makes room. open: send at a fixed --rate, whatever the tracker does.
     #[arg(long, value_enum, default_value_t = Mode::Closed)]
     pub mode: Mode,
     /// Requests per second over all workers (open mode).
@@ -68,7 +68,7 @@ pub struct Args {
     /// Exponent of the Zipf distribution.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub exponent: f64,
-    /// Source addresses, each with a socket of its own. One address has room for 64,512 peers.
+    /// Source addresses, each with its own socket. One address has room for 64,512 peers.
     #[arg(long, visible_alias = "sockets", value_name = "N", default_value = "64")]
     pub sources: NonZeroU32,
     /// Requests in flight per source; over HTTP, connections per source [default: 4 for UDP, 1 for HTTP].
@@ -77,41 +77,41 @@ pub struct Args {
     /// Threads that send and receive.
     #[arg(long, value_name = "N", default_value = "1")]
     pub workers: NonZeroU32,
-    /// What is random follows from this number: the same seed gives the same swarms and peers.
+    /// Seed of all random choices: the same seed gives the same swarms and peers.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Announce every peer exactly once before the mixed load; what is lost is sent again.
+    /// Announce every peer exactly once before the mixed load; lost announces are repeated.
     #[arg(long)]
     pub fill: bool,
-    /// Compare what the tracker knows with what was announced; alone, with what --fill would have announced.
+    /// Compare the tracker's peers with the announced ones; without --fill and load, with those that --fill would announce.
     #[arg(long)]
     pub verify: bool,
-    /// Ask this tracker in --verify, instead of the targets, and for every peer of every swarm. Repeat it to ask several, one
-    /// after the other.
+    /// Send the requests of --verify to this tracker instead of the targets, for every swarm. Repeat it for several trackers,
+    /// one after the other.
     #[arg(long, value_name = "URL")]
     pub verify_at: Vec<String>,
-    /// Wait so long before --verify: other regions hear of a change a little later than the clients who made it.
+    /// Time to wait before --verify: changes reach other regions a little later than they are acknowledged.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     pub verify_after: Duration,
-    /// Send a request without an answer to the next target, as clients do with the next tracker of a torrent, and count
-    /// it as lost only when none has answered.
+    /// Send an unanswered request to the next target, as clients do with the next tracker of a torrent, and count it as lost
+    /// only when none has answered.
     #[arg(long)]
     pub failover: bool,
-    /// Share of --verify's known peers, in percent, below which the exit code is 1.
+    /// The least share of known peers in --verify, in percent. Below it the exit code is 1.
     #[arg(long, value_name = "PERCENT", default_value_t = 100.0)]
     pub min_known: f64,
-    /// Share of lost requests, in percent, above which the exit code is 1 [default: any loss but a total one is accepted].
+    /// The largest share of lost requests, in percent. Above it the exit code is 1 [default: any but total loss is accepted].
     #[arg(long, value_name = "PERCENT")]
     pub max_loss: Option<f64>,
-    /// Peers to ask for; -1 leaves the number to the tracker.
+    /// Peers to request (numwant); -1 leaves the number to the tracker.
     #[arg(long, value_name = "N", default_value_t = 50, allow_negative_numbers = true)]
     pub numwant: i32,
     #[command(flatten)]
     pub mix: Mix,
-    /// Connect before every announce, as short-lived UDP clients do, instead of once a minute for each source.
+    /// Connect before every announce, as short-lived UDP clients do, instead of once per minute and source.
     #[arg(long)]
     pub connect_each: bool,
-    /// A request without an answer is lost after this time [default: 2s, or 1s for each target with --failover].
+    /// An unanswered request is lost after this time [default: 2s, or 1s for each target with --failover].
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub deadline: Option<Duration>,
     /// Print one JSON object instead of the table.
@@ -125,12 +125,12 @@ pub struct Args {
     pub i_own_the_target: bool,
 }
 
-/// What decides when a request is sent.
+/// When requests are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// The answers: a fixed number of requests is in flight.
+    /// Closed loop: a fixed number of requests is in flight.
     Closed,
-    /// A schedule: requests are sent at a fixed rate.
+    /// Open loop: requests are sent at a fixed rate.
     Open,
 }
 
@@ -196,7 +196,7 @@ impl Args {
             ensure!(*other == transport, "all --target and --verify-at must be UDP, or all HTTP");
             ensure!(
                 self.i_own_the_target || is_near(target.addr.ip()),
-                "{} is neither on this machine nor in a private network: a load test of somebody else's tracker is an \
+                "{} is neither on this machine nor in a private network: a load test of a tracker that is not yours is an \
                  attack; add --i-own-the-target if it is yours",
                 target.addr
             );
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_far_away_need_the_word_of_their_owner() {
+    fn public_targets_need_a_confirmation() {
         for near in ["127.0.0.1:1", "10.0.0.1:1", "192.168.1.1:1", "[::1]:1", "[fd00::1]:1"] {
             assert!(check(&format!("--target udp://{near} --peers 1000")).is_ok(), "{near}");
         }
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_flag() {
+    fn errors_name_the_flag() {
         for (line, flag) in [
             ("--target 127.0.0.1:1", "udp://HOST:PORT"),
             ("--target https://127.0.0.1:1/announce", "http://HOST:PORT"),

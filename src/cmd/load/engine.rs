@@ -14,7 +14,7 @@ use super::tally::Tally;
 use super::workload::Workload;
 use super::{http, udp};
 
-/// The workers; their sockets outlive the phases.
+/// The workers of a run. Their sockets outlive the phases.
 pub struct Engine<'a> {
     workers: Vec<Box<dyn Sockets<'a> + Send + 'a>>,
 }

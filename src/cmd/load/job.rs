@@ -1,8 +1,8 @@
-//! One request to send, and what it does to the peer that it is for.
+//! A request to send, and how it changes its peer.
 
 use crate::swarm::Event;
 
-/// Where a peer is in its life, as far as the tracker has acknowledged it.
+/// The state of a peer, as far as the tracker has acknowledged it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum PeerState {
@@ -17,27 +17,14 @@ pub enum PeerState {
 /// One request to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
-    /// A peer announces; `next` is its life once this is acknowledged.
-    Announce {
-        /// The peer.
-        peer: u32,
-        /// What it says.
-        event: Event,
-        /// What it then is.
-        next: PeerState,
-    },
+    /// A peer announces; `next` is its state once this is acknowledged.
+    Announce { peer: u32, event: Event, next: PeerState },
     /// A scrape of `count` swarms from `first` on.
-    Scrape {
-        /// The first swarm.
-        first: u32,
-        /// How many.
-        count: u8,
-    },
-    /// The observer of `--verify` looks at a swarm, or leaves it again.
+    Scrape { first: u32, count: u8 },
+    /// The observer of `--verify` joins a swarm to see its peers, or leaves it.
     Observe {
-        /// The swarm.
         swarm: u32,
-        /// `stopped` instead of `started`.
+        /// Whether it leaves.
         leave: bool,
     },
 }

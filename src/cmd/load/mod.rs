@@ -1,7 +1,8 @@
-//! `tidings load`: a load generator that behaves as real peers do.
+//! `tidings load`: a load generator whose peers behave like real ones.
 //!
-//! `args` checks the command line, `workload` and `verify` know the peers and what they ask, `engine` runs it over `udp` or
-//! `http`, `pacer` and `flights` keep the time, `tally` counts, and `report` prints.
+//! `args` checks the command line and makes a `spec` of it. `population` has the peers, `workload` and `verify` decide what
+//! they send. `engine` runs each `phase` over `udp` or `http`; `pacer` and `flights` keep the time, `tally` counts, and
+//! `report` prints.
 
 mod answer;
 mod args;
@@ -42,8 +43,8 @@ impl Args {
     /// Runs the load and prints the results.
     ///
     /// # Errors
-    /// [`Failure::Settings`] for a wrong command line; [`Failure::Run`] if this machine cannot open the sockets, or if
-    /// the tracker's answers were wrong or too few.
+    /// [`Failure::Settings`] for a wrong command line; [`Failure::Run`] if the sockets cannot be opened, or if answers were
+    /// wrong or too few.
     pub fn run(self) -> Result<(), Failure> {
         let spec = self.check().map_err(Failure::Settings)?;
         let show = !self.quiet && !self.json && std::io::stderr().is_terminal();
@@ -86,7 +87,7 @@ fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
     Ok(phases)
 }
 
-/// Asks the targets, or those of `--verify-at` one after the other, and in two passes: an observer would be counted.
+/// Verifies the targets, or those of `--verify-at` one after the other, in two passes: scrapes would count an observer.
 fn verify(spec: &Spec, population: &Population, engine: &mut Engine<'_>, show: bool) -> anyhow::Result<Phase> {
     let bar = Bar::new(show, "verify", None, None);
     let (mut tally, mut recall) = (tally::Tally::default(), Vec::new());
@@ -114,7 +115,7 @@ fn verify(spec: &Spec, population: &Population, engine: &mut Engine<'_>, show: b
     Ok(Phase { name: "verify", tally, recall })
 }
 
-/// What makes the exit code 1, one sentence each.
+/// The reasons for exit code 1, one sentence each.
 fn failures(args: &Args, phase: &Phase) -> Vec<String> {
     let (t, name) = (&phase.tally, phase.name);
     let mut failures = Vec::new();
@@ -122,7 +123,8 @@ fn failures(args: &Args, phase: &Phase) -> Vec<String> {
         failures.push(format!("{name}: {} error and {} malformed replies", t.errors.count, t.malformed.count));
     }
     if t.all_answers() == 0 && t.sent > 0 {
-        failures.push(format!("{name}: nothing was answered; is the tracker running at {}?", args.target.join(", ")));
+        failures
+            .push(format!("{name}: no request was answered: is the tracker running at {}?", args.target.join(", ")));
     }
     if let Some(max) = args.max_loss.filter(|max| t.loss() > *max) {
         failures.push(format!("{name}: {:.3} % lost, more than the {max} % of --max-loss", t.loss()));

@@ -1,4 +1,4 @@
-//! The loop that every worker runs through one phase: send what is due, receive what has come, give up what is late.
+//! The loop of a worker through one phase: send due requests, receive answers, expire late requests.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,15 +13,15 @@ use super::tally::Tally;
 use super::workload::Workload;
 use crate::clock::{Clock, SystemClock};
 
-/// Sends of an open loop between two looks at the sockets.
+/// The most sends of an open loop between two polls of the sockets.
 const BURST: usize = 64;
 
-/// What decides when a phase sends, and when it ends.
+/// When a phase sends, and when it ends.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// As fast as it is answered, until the workload has no more.
+    /// As fast as requests are answered, until the workload has no more.
     All,
-    /// As fast as it is answered, for a time.
+    /// As fast as requests are answered, for a time.
     Closed(Duration),
     /// At a rate, for a time.
     Open(Duration),
@@ -44,7 +44,7 @@ impl Pace {
     }
 }
 
-/// Runs one phase to its end and until nothing is under way any more. `progress` counts answers.
+/// Runs one phase to its end, and until no request is under way. `progress` counts answers.
 pub fn run_phase<'a>(
     sockets: &mut (impl Sockets<'a> + ?Sized),
     workload: &mut dyn Workload,

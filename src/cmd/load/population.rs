@@ -16,10 +16,10 @@ use crate::swarm::{Event, InfoHash};
 pub const FIRST_PORT: u16 = 1024;
 /// One address has this many ports from [`FIRST_PORT`] on.
 pub const MAX_PEERS_PER_ADDRESS: u32 = u16::MAX as u32 - FIRST_PORT as u32 + 1;
-/// The observer of `--verify` wants all that fit. It announces the port below those of all peers.
+/// The observer of `--verify` requests as many peers as fit. It announces the port below those of all peers.
 const OBSERVER_WANTS: i32 = 10_000;
 
-/// All peers and swarms. The same arguments give the same population.
+/// All peers and swarms. The same seed gives the same population.
 pub struct Population {
     seed: u64,
     swarms: u32,
@@ -28,13 +28,13 @@ pub struct Population {
     seeders: f64,
     swarm_of: Vec<u32>,
     states: Vec<AtomicU8>,
-    /// Peers that wait for an answer. A client does not announce again before it has one, and if it did, nobody could say
-    /// which of the two announces was the last.
+    /// Peers that are waiting for an answer. A client does not announce again before it has one; if it did, there would be
+    /// no telling which announce the tracker applied last.
     busy: Vec<AtomicBool>,
 }
 
 impl Population {
-    /// Gives every peer its swarm: the first peers go one to each swarm if there are enough, the others by the spread.
+    /// Assigns every peer to a swarm: one peer to each swarm if there are enough, the others by the spread.
     pub fn new(spec: &Spec) -> Self {
         let mut rng = StdRng::seed_from_u64(spec.seed);
         let covered = if spec.peers >= spec.swarms { spec.swarms } else { 0 };
@@ -59,17 +59,14 @@ impl Population {
         }
     }
 
-    /// Number of swarms.
     pub fn swarms(&self) -> u32 {
         self.swarms
     }
 
-    /// Number of peers.
     pub fn peers(&self) -> u32 {
         self.swarm_of.len() as u32
     }
 
-    /// Number of sources.
     pub fn sources(&self) -> u32 {
         self.sources
     }
@@ -115,12 +112,12 @@ impl Population {
         FIRST_PORT + (peer / self.addresses) as u16
     }
 
-    /// How many peers a source has; its k-th is `k * sources + source`.
+    /// The number of peers of a source; the k-th is `k * sources + source`.
     pub fn peers_of_source(&self, source: u32) -> u32 {
         (self.peers() - source).div_ceil(self.sources)
     }
 
-    /// The address that a source binds when it has one of its own.
+    /// The address that a source binds if it has its own.
     pub fn address(source: u32) -> Ipv4Addr {
         Ipv4Addr::new(127, 1 + (source % 254) as u8, (source / 254) as u8, 1)
     }
@@ -142,7 +139,7 @@ impl Population {
         (peer < self.peers()).then_some(peer)
     }
 
-    /// What the tracker has last acknowledged of a peer.
+    /// The last state of a peer that the tracker has acknowledged.
     pub fn state(&self, peer: u32) -> PeerState {
         match self.states[peer as usize].load(Relaxed) {
             0 => PeerState::Absent,
@@ -166,18 +163,18 @@ impl Population {
         self.busy[peer as usize].swap(busy, Relaxed)
     }
 
-    /// The life in which `--fill` announces a peer.
+    /// The state in which `--fill` announces a peer.
     pub fn first_state(&self, peer: u32) -> PeerState {
         let uniform = mix(self.seed.wrapping_add(1) ^ mix(u64::from(peer))) as f64 / u64::MAX as f64;
         if uniform < self.seeders { PeerState::Seeder } else { PeerState::Leecher }
     }
 
-    /// Notes the state that a completed `--fill` leaves.
+    /// Assumes that all peers were announced by an earlier `--fill`.
     pub fn assume_filled(&self) {
         (0..self.peers()).for_each(|peer| self.set_state(peer, self.first_state(peer)));
     }
 
-    /// Peers that are present, per swarm.
+    /// The expected number of peers in each swarm.
     pub fn expected(&self) -> Vec<u32> {
         let mut expected = vec![0; self.swarms as usize];
         for peer in 0..self.peers() {
@@ -235,7 +232,7 @@ pub mod tests {
     pub const ZIPF: (Spread, f64) = (Spread::Zipf, 1.0);
 
     #[test]
-    fn zipf_has_the_shape_of_its_name() {
+    fn zipf_draws_follow_the_distribution() {
         let population = Population::new(&spec(1000, 201_000, ZIPF, true));
         population.assume_filled();
         let sizes = population.expected();
@@ -250,7 +247,7 @@ pub mod tests {
     }
 
     #[test]
-    fn peers_have_distinct_addresses_that_lead_back_to_them() {
+    fn peers_have_distinct_addresses_that_identify_them() {
         for many_addresses in [true, false] {
             let population = Population::new(&spec(10, 1000, ZIPF, many_addresses));
             let mut seen = HashSet::new();

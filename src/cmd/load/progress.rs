@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Progress on the terminal: of a number of answers, or of a time.
+/// A progress bar over a number of answers, or over a time.
 pub struct Bar {
     bar: ProgressBar,
     time: Option<Duration>,
 }
 
 impl Bar {
-    /// A bar towards a number of answers or a time; nothing is shown unless `show`.
+    /// A bar over a number of answers or a time; hidden unless `show`.
     pub fn new(show: bool, name: &'static str, answers: Option<u64>, time: Option<Duration>) -> Self {
         let length = answers.or(time.map(|time| time.as_millis() as u64));
         let bar = match (show, length) {

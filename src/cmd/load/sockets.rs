@@ -1,4 +1,4 @@
-//! What the workers of both transports have in common.
+//! The interface of the workers of both transports, and what they have in common.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -14,24 +14,20 @@ use super::spec::Spec;
 use super::tally::Tally;
 use super::workload::Workload;
 
-/// A second.
 pub const SECOND: Nanos = 1_000_000_000;
-/// A source that fails this often in a row gives up on a phase that has no end in time.
+/// A source that fails this often in a row stops sending in a phase that has no time limit.
 pub const MAX_FAILURES: u32 = 50;
-/// Requests of an open loop that may wait within one source.
+/// The most requests of an open loop that may wait in one source.
 pub const MAX_WAITING: usize = 4096;
-/// How long a worker sleeps at most.
+/// The longest sleep of a worker.
 const MAX_SLEEP: Nanos = SECOND / 10;
 
-/// What the worker of every transport has.
+/// The state of a worker that is independent of the transport.
 pub struct Core<'a> {
-    /// The checked command line.
     pub spec: &'a Spec,
-    /// All peers.
     pub population: &'a Population,
-    /// Watches the sockets.
     pub poll: Poll,
-    /// Counts the current phase.
+    /// Of the current phase.
     pub tally: Tally,
     /// Sources of a closed loop that may have room for another request.
     pub ready: Vec<usize>,
@@ -39,8 +35,6 @@ pub struct Core<'a> {
 }
 
 impl<'a> Core<'a> {
-    /// Nothing done yet.
-    ///
     /// # Errors
     /// epoll cannot be opened.
     #[expect(clippy::disallowed_methods, reason = "latencies are those of the real clock")]
@@ -49,13 +43,12 @@ impl<'a> Core<'a> {
         Ok(Self { spec, population, poll, tally: Tally::default(), ready: Vec::new(), epoch: Instant::now() })
     }
 
-    /// The time.
     pub fn now(&self) -> Nanos {
         self.epoch.elapsed().as_nanos() as Nanos
     }
 
-    /// Sleeps until a socket is ready or one of these times has come. epoll counts in milliseconds, so the last one
-    /// before a due send is spun.
+    /// Sleeps until a socket is ready or one of these times is reached. epoll counts in milliseconds, so the last
+    /// millisecond before a due send is spent spinning.
     ///
     /// # Errors
     /// epoll fails.
@@ -81,27 +74,26 @@ impl<'a> Core<'a> {
     }
 }
 
-/// One worker's sockets. Sources are named by their position among those of the worker.
+/// One worker's sockets. Sources are identified by their position among those of the worker.
 pub trait Sockets<'a> {
-    /// The common part.
     fn core(&mut self) -> &mut Core<'a>;
-    /// The source's index among the sources of all workers; none beyond the last one.
+    /// The source's index among the sources of all workers; `None` beyond the last one.
     fn source(&self, source: usize) -> Option<u32>;
-    /// Before a phase.
+    /// Prepares for a phase.
     ///
     /// # Errors
     /// epoll fails.
     fn prepare(&mut self) -> anyhow::Result<()>;
     /// Whether a closed loop may send from this source now. A source that has given up may not, if `may_give_up`.
     fn has_room(&mut self, source: usize, may_give_up: bool) -> bool;
-    /// Sends a request, or lets it wait for its turn.
+    /// Sends a request, or queues it.
     fn submit(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos);
-    /// Gives up requests that are too old, and looks after the connections while the phase still sends.
+    /// Expires late requests, and renews connections while the phase still sends.
     fn maintain(&mut self, workload: &mut dyn Workload, now: Nanos, sending: bool);
-    /// Something has happened on a socket.
+    /// Handles an event of a socket.
     fn handle(&mut self, workload: &mut dyn Workload, event: &Event);
     /// Whether any request is under way or waiting.
     fn is_idle(&self) -> bool;
-    /// When the oldest request will be given up.
+    /// When the oldest request will expire.
     fn next_expiry(&self) -> Option<Nanos>;
 }

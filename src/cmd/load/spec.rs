@@ -1,4 +1,4 @@
-//! What one run does: the command line once it is checked.
+//! The configuration of a run: the checked command line.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 pub enum Arrivals {
     /// Exponentially distributed, as from many independent clients.
     Poisson,
-    /// All the same.
+    /// All equal.
     Constant,
 }
 
@@ -34,26 +34,23 @@ pub struct Target {
     pub path: String,
 }
 
-/// The checked command line.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// UDP or HTTP, the same for all targets.
     pub transport: Transport,
-    /// At least one; source `s` talks to target `s % targets`.
+    /// At least one; source `s` sends to target `s % targets`.
     pub targets: Vec<Target>,
-    /// When a target does not answer, its sources go on to the next.
+    /// Whether the sources of a target that does not answer switch to the next one.
     pub failover: bool,
-    /// Whom to ask in the end instead of the targets, each with its URL.
+    /// The trackers to verify instead of the targets, each with its URL.
     pub verify_at: Vec<(String, Target)>,
-    /// How long to wait before that.
+    /// How long to wait before the verification.
     pub verify_after: Duration,
-    /// Requests per second and their gaps; none in the closed mode.
+    /// Requests per second and their gaps; `None` for a closed loop.
     pub open: Option<(u32, Arrivals)>,
     /// Length of the mixed load.
     pub duration: Duration,
-    /// Number of swarms.
     pub swarms: u32,
-    /// Number of peers.
     pub peers: u32,
     /// How peers choose their swarm, and the exponent if by Zipf.
     pub spread: (Spread, f64),
@@ -63,30 +60,27 @@ pub struct Spec {
     pub many_addresses: bool,
     /// Requests in flight per source.
     pub window: u32,
-    /// Threads.
     pub workers: u32,
-    /// The seed.
     pub seed: u64,
-    /// Announce every peer first.
+    /// Whether to announce every peer first.
     pub fill: bool,
-    /// Compare at the end.
+    /// Whether to compare the peers at the end.
     pub verify: bool,
     /// `numwant` of the announces.
     pub num_want: i32,
-    /// The shares of events.
     pub mix: Mix,
-    /// Connect before every announce.
+    /// Whether to connect before every announce.
     pub connect_each: bool,
-    /// After this a request is lost.
+    /// When an unanswered request is lost.
     pub deadline: Duration,
 }
 
 /// How peers choose their swarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Spread {
-    /// All swarms alike.
+    /// All swarms are equally likely.
     Uniform,
-    /// The swarm of rank r with a weight of r^-exponent: a few large ones, many small ones, as in the wild.
+    /// The swarm of rank r has the weight r^-exponent: a few large swarms and many small ones, as on real trackers.
     Zipf,
 }
 

@@ -1,4 +1,4 @@
-//! What the workers of a phase send next, and what they note of the outcome.
+//! The requests of a phase, and what their outcome changes.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -9,22 +9,22 @@ use super::population::Population;
 use super::spec::Mix;
 use crate::swarm::Event;
 
-/// Hashes of one scrape of the mixed load are at most this many; real clients ask for one to a few.
+/// The most hashes in a scrape of the mixed load; real clients send one to a few.
 const MAX_SCRAPE: u32 = 10;
-/// Peers that are looked at to find one that waits for no answer.
+/// The most peers that are checked to find one that is not waiting for an answer.
 const MAX_BUSY: u32 = 64;
 
-/// The source of requests of one worker, and the listener to their fates.
+/// Generates the requests of one worker, and is notified of their outcome.
 pub trait Workload {
-    /// The next request from this source; none if it has nothing to send now.
+    /// The next request from this source; `None` if it has nothing to send now.
     fn next(&mut self, source: u32) -> Option<Job>;
-    /// The answer was good.
+    /// The answer was correct.
     fn answered(&mut self, _source: u32, _job: Job, _answer: &Answer<'_>) {}
-    /// No answer came in time, or an error.
+    /// There was no answer in time, or an error.
     fn failed(&mut self, _source: u32, _job: Job) {}
 }
 
-/// The mixed load: peers live on, each for itself.
+/// The mixed load: each peer goes through its states independently.
 pub struct MixedLoad<'a> {
     population: &'a Population,
     mix: Mix,
@@ -32,7 +32,7 @@ pub struct MixedLoad<'a> {
 }
 
 impl<'a> MixedLoad<'a> {
-    /// The mix of one worker, with a sequence of its own.
+    /// The load of one worker, with its own random numbers.
     pub fn new(population: &'a Population, mix: Mix, worker: u32) -> Self {
         Self { population, mix, rng: population.random_of(worker) }
     }
@@ -58,7 +58,7 @@ impl Workload for MixedLoad<'_> {
             let first = p.swarm_of(peer).min(p.swarms() - count);
             return Some(Job::Scrape { first, count: count as u8 });
         }
-        // The next of the source that waits for nothing; if all do, this one has to be enough.
+        // The next peer of the source that is not waiting for an answer, or this one if all are.
         let (count, first) = (p.peers_of_source(source), peer / p.sources());
         let mut peers = (0..count.min(MAX_BUSY)).map(|at| (first + at) % count * p.sources() + source);
         let peer = peers.find(|peer| !p.set_busy(*peer, true)).unwrap_or(peer);
@@ -80,18 +80,17 @@ impl Workload for MixedLoad<'_> {
     }
 }
 
-/// `--fill`: every peer announces `started`; what fails is announced again.
+/// `--fill`: every peer announces `started`; failed announces are repeated.
 pub struct Fill<'a> {
     population: &'a Population,
     cursors: Vec<u32>,
-    again: Vec<Vec<u32>>,
+    retries: Vec<Vec<u32>>,
 }
 
 impl<'a> Fill<'a> {
-    /// Each worker asks only for its own sources.
     pub fn new(population: &'a Population) -> Self {
         let sources = population.sources() as usize;
-        Self { population, cursors: vec![0; sources], again: vec![Vec::new(); sources] }
+        Self { population, cursors: vec![0; sources], retries: vec![Vec::new(); sources] }
     }
 }
 
@@ -103,7 +102,7 @@ impl Workload for Fill<'_> {
             *cursor += 1;
             (*cursor - 1) * p.sources() + source
         } else {
-            self.again[source as usize].pop()?
+            self.retries[source as usize].pop()?
         };
         Some(Job::Announce { peer, event: Event::Started, next: p.first_state(peer) })
     }
@@ -116,7 +115,7 @@ impl Workload for Fill<'_> {
 
     fn failed(&mut self, source: u32, job: Job) {
         if let Job::Announce { peer, .. } = job {
-            self.again[source as usize].push(peer);
+            self.retries[source as usize].push(peer);
         }
     }
 }
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn fill_visits_every_peer_once_and_the_failed_again() {
+    fn fill_announces_every_peer_once_and_repeats_failures() {
         let population = Population::new(&spec(10, 1000, ZIPF, true));
         let mut fill = Fill::new(&population);
         let mut seen = HashSet::new();
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_follow_the_protocol_and_only_acknowledged_changes_count() {
+    fn states_follow_the_protocol_and_only_acknowledged_changes_count() {
         let population = Population::new(&spec(10, 7, ZIPF, true));
         let mut load = MixedLoad::new(&population, Mix { scrapes: 0.0, ..spec(1, 7, ZIPF, true).mix }, 0);
         let mut events = HashSet::new();

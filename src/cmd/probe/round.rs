@@ -1,4 +1,4 @@
-//! One round: every target by itself, then each for the peers of the others, and at the end all peers are stopped.
+//! One round: check every target by itself, then look at each for the peers of the others, and stop all peers.
 
 use std::time::Duration;
 
@@ -16,25 +16,24 @@ use crate::client::AnnounceParams;
 use crate::clock::Clock;
 use crate::wire::udp::TransactionId;
 
-/// A round, and what has come of it so far.
+/// A round and its results so far.
 pub struct Round<'a> {
     spec: &'a Spec,
     clock: &'a dyn Clock,
     began: Duration,
     /// Milliseconds since the Unix epoch.
     pub at_millis: u64,
-    /// How long it took.
     pub took: Duration,
-    /// The trace that was asked for.
+    /// The trace that the requests ask for.
     pub trace: Option<Trace>,
     /// The targets, in the order of the command line.
     pub probes: Vec<TargetProbe<'a>>,
-    /// What became of replication.
+    /// The outcome of replication.
     pub pairs: Vec<Pair>,
 }
 
 impl<'a> Round<'a> {
-    /// A round with swarms and peers of its own.
+    /// A round with its own swarms and peers.
     pub fn new(spec: &'a Spec, clock: &'a dyn Clock, random: &mut StdRng) -> Self {
         let trace = spec.trace.then(|| Trace::new(random));
         let identities = identities(spec.targets.len(), random);
@@ -50,7 +49,7 @@ impl<'a> Round<'a> {
         Self { spec, clock, began, at_millis, took: Duration::ZERO, trace, probes, pairs: Vec::new() }
     }
 
-    /// Does all of it but for the stops. It may be let go at any moment.
+    /// Runs all phases but the last. The future may be dropped at any time; [`Round::stop`] cleans up.
     pub async fn run(&mut self) {
         let (spec, clock, trace) = (self.spec, self.clock, self.trace.as_ref());
         join_all(self.probes.iter_mut().map(|probe| probe.check(spec, clock, trace))).await;
@@ -59,17 +58,17 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Stops all that was announced, whatever became of it. After `hurried` it waits no longer than `--slow` for each.
+    /// Announces `stopped` for every peer that may have been announced. If `hurried`, it waits at most `--slow` for each.
     pub async fn stop(&mut self, hurried: bool) {
-        let words = |it: &Identities| [it.seeder, it.leecher, it.source, it.looker];
+        let peers = |it: &Identities| [it.seeder, it.leecher, it.source, it.looker];
         let ports: Vec<u16> =
-            self.probes.iter().flat_map(|probe| words(&probe.identities)).map(|words| words.port).collect();
+            self.probes.iter().flat_map(|probe| peers(&probe.identities)).map(|params| params.port).collect();
         let most = self.probes.len() as u32;
         let (clock, allow_stale) = (self.clock, self.spec.allow_stale);
-        let judge = |words: &AnnounceParams, reply: &Reply| {
+        let judge = |params: &AnnounceParams, reply: &Reply| {
             let (seeders, leechers) = (0..=1, 0..=most);
             let may = ports.clone();
-            Expected { me: words.port, must: None, may, seeders, leechers, allow_stale }.judge(reply).map(|_| ())
+            Expected { me: params.port, must: None, may, seeders, leechers, allow_stale }.judge(reply).map(|_| ())
         };
         let stops = self.probes.iter_mut().filter_map(|TargetProbe { session, report, .. }| {
             let session = session.as_mut().filter(|session| session.is_live())?;

@@ -1,4 +1,4 @@
-//! One target of a round: its phases up to the scrape, and what has come of them.
+//! One target of a round: its phases up to the scrape, and their outcome.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,53 +15,49 @@ use crate::clock::Clock;
 use crate::swarm::{Counts, Family};
 use crate::wire::udp::TransactionId;
 
-/// One target.
+/// One target and its state in the round.
 pub struct TargetProbe<'a> {
-    /// Its URL.
     pub url: &'a TrackerUrl,
     /// The peers that are announced to it.
     pub identities: Identities,
-    /// There once it has an address.
+    /// `Some` once it has an address.
     pub session: Option<Session<'a>>,
-    /// What has come of it.
     pub report: Report,
     /// The first transaction id of its session.
     pub first: TransactionId,
 }
 
-/// What has come of a target.
+/// The results of one target.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The address that was used.
     pub addr: Option<SocketAddr>,
-    /// Addresses of the same name that were not.
+    /// The number of other addresses of the same name.
     pub others: usize,
-    /// The address by which the tracker told of this host.
+    /// The address at which the tracker sees this host.
     pub seen_as: Option<IpAddr>,
-    /// The phases that were begun.
+    /// The phases that were started.
     pub phases: Vec<Phase>,
-    /// What is no failure, and yet not as it should be.
+    /// Oddities that are not failures.
     pub warnings: Vec<String>,
 }
 
-/// What became of a phase.
+/// The outcome of a phase.
 #[derive(Debug)]
 pub struct Phase {
-    /// Its name.
     pub name: &'static str,
-    /// How long it took.
     pub took: Duration,
-    /// Why it failed, if it did.
+    /// `None` if it passed.
     pub failed: Option<Reason>,
 }
 
 impl<'a> TargetProbe<'a> {
-    /// Whether nothing has failed so far.
-    pub fn is_well(&self) -> bool {
+    /// Whether no phase has failed so far.
+    pub fn has_passed(&self) -> bool {
         self.report.phases.iter().all(|phase| phase.failed.is_none())
     }
 
-    /// The phases up to the scrape; ends with the first that fails.
+    /// Runs the phases up to the scrape, until one fails.
     pub async fn check(&mut self, spec: &'a Spec, clock: &'a dyn Clock, trace: Option<&Trace>) -> Option<()> {
         let (url, report) = (self.url, &mut self.report);
         let Identities { seeder, leecher, .. } = self.identities;
@@ -78,7 +74,7 @@ impl<'a> TargetProbe<'a> {
             Ok(session)
         };
         let session = self.session.insert(report.phase(clock, "connect", connect).await?);
-        session.ask_node().await;
+        session.identify_node().await;
 
         let (allow_stale, local) = (spec.allow_stale, session.local_ip());
         let alone =
@@ -88,15 +84,15 @@ impl<'a> TargetProbe<'a> {
             Expected { me: leecher.port, must: Some((seeder.port, local)), seeders: 1..=1, leechers: 0..=1, ..alone };
         report.announce(clock, "re-announce", session, &leecher, &two).await?;
         let scrape = async {
-            let told = session.scrape(seeder.info_hash).await?;
-            judge_counts(&told, &Counts { seeders: 1, leechers: 1, ..Counts::default() })
+            let counts = session.scrape(seeder.info_hash).await?;
+            judge_counts(&counts, &Counts { seeders: 1, leechers: 1, ..Counts::default() })
         };
         report.phase(clock, "scrape", scrape).await
     }
 }
 
 impl Report {
-    /// Runs a phase and notes what comes of it; `None` if it fails.
+    /// Runs a phase and records its outcome; `None` if it fails.
     pub async fn phase<T>(
         &mut self,
         clock: &dyn Clock,
@@ -114,17 +110,17 @@ impl Report {
         done
     }
 
-    /// A phase that is one announce.
+    /// Runs a phase of one announce.
     pub async fn announce(
         &mut self,
         clock: &dyn Clock,
         name: &'static str,
         session: &mut Session<'_>,
-        words: &AnnounceParams,
+        params: &AnnounceParams,
         expected: &Expected,
     ) -> Option<()> {
         let announce = async {
-            let reply = session.announce(words).await?;
+            let reply = session.announce(params).await?;
             let found = expected.judge(&reply)?;
             Ok((reply, found))
         };
@@ -139,7 +135,7 @@ impl Report {
     }
 }
 
-/// The addresses of a target, of the family that was asked for.
+/// The addresses of a target, of the requested family.
 async fn resolve(url: &TrackerUrl, spec: &Spec) -> Result<Vec<SocketAddr>, Reason> {
     let lookup = timeout(spec.limits.timeout, tokio::net::lookup_host((url.host.as_str(), url.port)));
     let found = lookup.await.map_err(|_| Reason::NoAnswer(spec.limits.timeout))?;
@@ -147,7 +143,7 @@ async fn resolve(url: &TrackerUrl, spec: &Spec) -> Result<Vec<SocketAddr>, Reaso
     let is_wanted = |addr: &SocketAddr| spec.family.is_none_or(|family| (family == Family::V4) == addr.is_ipv4());
     let wanted: Vec<_> = found.filter(is_wanted).collect();
     if wanted.is_empty() {
-        return Err(Reason::Unreachable(format!("{} has no address of the family that was asked for", url.host)));
+        return Err(Reason::Unreachable(format!("{} has no address of the requested family", url.host)));
     }
     Ok(wanted)
 }

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
-pub use status::{ManagerStatus, MemberStatus, SharedStatus, Transfer};
+pub use status::{ManagerStatus, MemberState, MemberStatus, SharedStatus, Transfer};
 
 use crate::clock::Clock;
 use crate::cluster::{Members, NodeId, PartitionSet, Placement, StableMembers, StableMembership};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::State;
 use crate::partition::anti_entropy::pull::Pulled;
@@ -34,7 +34,7 @@ pub struct SharedStatus {
 }
 
 /// The cluster as one node sees it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ManagerStatus {
     /// The fingerprint of the placement, the same on all nodes that see the same members.
     pub fingerprint: String,
@@ -58,15 +58,39 @@ pub struct ManagerStatus {
     pub leaving: bool,
 }
 
+/// The state of a node as another sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    Up,
+    /// Gossip reports it alive, but its link does not answer.
+    Unreachable,
+    Leaving,
+    Down,
+}
+
+impl MemberState {
+    pub const ALL: [Self; 4] = [Self::Up, Self::Unreachable, Self::Leaving, Self::Down];
+
+    /// As in the status and in metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Unreachable => "unreachable",
+            Self::Leaving => "leaving",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// One node as another sees it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemberStatus {
     /// Its name.
     pub id: String,
     /// Its region.
     pub region: String,
-    /// `up`, `unreachable` (gossip hears it, its link does not answer), `leaving` or `down`.
-    pub state: &'static str,
+    pub state: MemberState,
     /// When it started, in milliseconds since the Unix epoch.
     pub incarnation: u64,
     /// Partitions that it answers for in its region.
@@ -86,7 +110,7 @@ pub struct MemberStatus {
 }
 
 /// A partition on its way to this node.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// The partition.
     pub partition: Partition,
@@ -126,10 +150,10 @@ impl State {
             let queue = peer.map(|peer| peer.queue.status());
             let reachable = at == table.me() || peer.is_some_and(|peer| peer.link.is_routable());
             let state = match (node.alive, member.is_some_and(|member| member.leaving)) {
-                (false, _) => "down",
-                (true, true) => "leaving",
-                (true, false) if reachable => "up",
-                (true, false) => "unreachable",
+                (false, _) => MemberState::Down,
+                (true, true) => MemberState::Leaving,
+                (true, false) if reachable => MemberState::Up,
+                (true, false) => MemberState::Unreachable,
             };
             MemberStatus {
                 id: node.id.to_string(),

@@ -40,7 +40,7 @@ pub fn parse_body<'a>(
         Job::Scrape { first, count } => read_scrape(body).map(|files| {
             let counts = |swarm| {
                 let info_hash = population.info_hash(swarm).0;
-                // Those that are not there are unknown to the tracker.
+                // The tracker omits unknown swarms.
                 files.binary_search_by_key(&info_hash, |(key, _)| *key).map(|at| files[at].1).unwrap_or_default()
             };
             Answer::Scrape(Cow::Owned((first..first + u32::from(count)).map(counts).collect()))
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_say_what_the_job_says() {
+    fn requests_match_their_job() {
         let job = Job::Announce { peer: 3, event: Event::Completed, next: PeerState::Seeder };
         let text = query(&job);
         let line = text.strip_prefix("GET /a/announce?").unwrap();
@@ -105,9 +105,9 @@ mod tests {
             (&b"d5:peers0:e"[..], "interval is missing"),
             (b"d8:intervali9ee", "peers is missing"),
             (b"d8:intervali9e5:peers5:12345e", "5 bytes"),
-            (b"d8:intervali9e5:peerslee", "no string"),
-            (b"d5:peers0:8:intervali9ee", "no bencode"),
-            (b"<html>", "no bencode"),
+            (b"d8:intervali9e5:peerslee", "not a string"),
+            (b"d5:peers0:8:intervali9ee", "not canonical bencode"),
+            (b"<html>", "not canonical bencode"),
         ] {
             let error = parse(bad).unwrap_err();
             assert!(error.contains(text), "{error}");

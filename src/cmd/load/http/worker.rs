@@ -20,12 +20,12 @@ use crate::swarm::Family;
 
 /// A response larger than this is malformed.
 const MAX_RESPONSE: usize = 1 << 20;
-/// How often the connections are looked through for requests that are too old.
+/// The time between two searches for late requests.
 const SWEEP: Nanos = SECOND / 100;
 
 struct Source {
     index: u32,
-    /// The position of the target that it talks to.
+    /// The position of its target.
     target: usize,
     idle: Vec<usize>,
     waiting: VecDeque<(Job, Nanos)>,
@@ -43,7 +43,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// The sources that are `worker` modulo the number of workers. Connections are opened with their first request.
+    /// Takes the sources that are `worker` modulo the number of workers. Connections are opened for their first request.
     ///
     /// # Errors
     /// epoll cannot be opened.
@@ -97,8 +97,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Opens a connection. Without success the request will be lost at its deadline, so that a tracker that is down is not
-    /// hammered.
+    /// Opens a connection. On failure the request is lost at its deadline, which limits the rate of connection attempts.
     fn open(&mut self, connection: usize) {
         let c = &mut self.connections[connection];
         c.proven = false;
@@ -171,7 +170,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The connection is gone. A request on one that has answered before is sent again, as HTTP clients do.
+    /// The connection is closed. If it has carried an answer before, its request is sent again, as HTTP clients do.
     fn broken(&mut self, connection: usize, text: &str) {
         let c = &mut self.connections[connection];
         c.stream = None;
@@ -201,7 +200,7 @@ impl<'a> Worker<'a> {
         };
         let end = match total {
             Some(total) if c.input.len() > total => {
-                self.core.tally.malformed.add("bytes behind the response");
+                self.core.tally.malformed.add("bytes after the response");
                 return self.fail(workload, connection);
             }
             Some(total) if c.input.len() == total => total,
@@ -242,7 +241,7 @@ impl<'a> Worker<'a> {
         self.finish(connection);
     }
 
-    /// A request has no answer in time: it is lost, or sent to the next target, to which the source then goes on.
+    /// A request is late: it is lost, or sent to the next target, which the source then stays with.
     fn late(&mut self, workload: &mut dyn Workload, connection: usize, flight: &Flight<Job>) {
         let targets = self.core.spec.targets.len();
         let c = &mut self.connections[connection];
@@ -260,7 +259,7 @@ impl<'a> Worker<'a> {
         self.send(connection, flight.job, flight.intended);
     }
 
-    /// The request has come to nothing, and the connection with it.
+    /// The request has failed, and its connection is closed.
     fn fail(&mut self, workload: &mut dyn Workload, connection: usize) {
         let c = &mut self.connections[connection];
         c.stream = None;
@@ -272,7 +271,7 @@ impl<'a> Worker<'a> {
         self.finish(connection);
     }
 
-    /// The connection is free for what waits, or for what comes.
+    /// The connection is free for the next request.
     fn finish(&mut self, connection: usize) {
         let c = &mut self.connections[connection];
         if c.flight.take().is_none() {

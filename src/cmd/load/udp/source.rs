@@ -79,7 +79,7 @@ impl Source {
         !self.connecting && self.connection.is_some_and(|(_, since)| now - since >= ID_REFRESH)
     }
 
-    /// Turns to the next target, unless it has left `failed` already.
+    /// Switches to the next target, unless it has already left `failed`.
     pub fn leave_target(&mut self, failed: usize, targets: &[Target]) -> io::Result<()> {
         if self.target != failed {
             return Ok(());

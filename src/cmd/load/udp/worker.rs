@@ -61,7 +61,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Renews the connection ids that will soon be too old, not all at the same time.
+    /// Renews the connection ids that will soon be too old, a few at a time.
     fn refresh_connections(&mut self, now: Nanos) {
         if now < self.next_refresh || self.core.spec.connect_each {
             return;
@@ -121,7 +121,7 @@ impl<'a> Worker<'a> {
         self.sources[source].send(&self.out, &mut self.core.tally.io);
     }
 
-    /// Reads a socket until it is empty, or until nothing more is expected: epoll reports the next datagram anyway.
+    /// Reads a socket until it is empty or no answer is expected: epoll reports the next datagram anyway.
     fn receive(&mut self, workload: &mut dyn Workload, source: usize) {
         let mut buffer = [0; 4096];
         loop {
@@ -199,7 +199,7 @@ impl<'a> Worker<'a> {
         workload.answered(source.index, job, &answer);
     }
 
-    /// A connection id has come: sends what waited for it.
+    /// A connection id has arrived: sends the requests that waited for it.
     fn connected(
         &mut self,
         workload: &mut dyn Workload,
@@ -222,8 +222,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives up what has waited too long.
-    fn give_up(&mut self, workload: &mut dyn Workload, now: Nanos) {
+    /// Expires late requests.
+    fn expire(&mut self, workload: &mut dyn Workload, now: Nanos) {
         while let Some(flight) = self.flights.expire(now) {
             if self.core.spec.failover {
                 self.fail_over(workload, &flight);
@@ -242,7 +242,7 @@ impl<'a> Worker<'a> {
         self.fail(workload, flight);
     }
 
-    /// A target has not answered in time: the source goes on to the next one, and its requests with it.
+    /// A target has not answered in time: the source switches to the next one and resends its requests.
     fn fail_over(&mut self, workload: &mut dyn Workload, flight: &Flight<Sent>) {
         let (targets, at) = (&self.core.spec.targets, flight.source as usize);
         let source = &mut self.sources[at];
@@ -270,7 +270,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Sends a request, or lets it wait for a connection id.
+    /// Sends a request, or queues it until there is a connection id.
     fn request(&mut self, workload: &mut dyn Workload, source: usize, job: Job, intended: Nanos, tries: usize) {
         if self.core.spec.connect_each {
             self.launch(workload, source, Purpose::ConnectFor(job), intended, tries);
@@ -323,8 +323,8 @@ impl<'a> Sockets<'a> for Worker<'a> {
         self.sources.get(source).map(|source| source.index)
     }
 
-    /// Fetches connection ids before a phase, so that its first requests need not wait for them. A tracker that does not
-    /// answer is left to the phase itself.
+    /// Fetches connection ids before a phase, so that its first requests need not wait for them. If the tracker does not
+    /// answer, the phase tries again.
     fn prepare(&mut self) -> anyhow::Result<()> {
         struct Nothing;
         impl Workload for Nothing {
@@ -342,7 +342,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
         let mut events = Events::with_capacity(1024);
         while self.flights.len() > 0 {
             let now = self.core.now();
-            self.give_up(&mut Nothing, now);
+            self.expire(&mut Nothing, now);
             self.core.wait(&mut events, None, [self.flights.next_expiry(), None])?;
             for event in &events {
                 self.receive(&mut Nothing, event.token().0);
@@ -369,7 +369,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
     }
 
     fn maintain(&mut self, workload: &mut dyn Workload, now: Nanos, sending: bool) {
-        self.give_up(workload, now);
+        self.expire(workload, now);
         if sending {
             self.refresh_connections(now);
         }
@@ -380,7 +380,7 @@ impl<'a> Sockets<'a> for Worker<'a> {
     }
 
     fn is_idle(&self) -> bool {
-        // Whoever waits has a connect under way.
+        // Waiting requests have a connect under way.
         self.flights.len() == 0
     }
 
