@@ -134,7 +134,7 @@ impl Nodes {
         }
         let missing: Vec<_> = nodes.iter().filter(|id| !dir.join(id).exists()).cloned().collect();
         if missing.is_empty() {
-            return Ok(format!("All {} nodes have keys in {}; nothing is changed.\n", nodes.len(), dir.display()));
+            return Ok(format!("All {} nodes have keys in {}; they stay as they are.\n", nodes.len(), dir.display()));
         }
         Self { dir: dir.clone(), nodes: missing }.add()
     }

@@ -235,7 +235,7 @@ fn gossip_keys_rotate_in_three_steps() {
         let text = format!("{}\n{}\n", "01".repeat(32), "02".repeat(32));
         fs::write(Path::new(&dir).join(id).join("gossip.keys"), text).unwrap();
     }
-    assert!(rotate(&[]).unwrap_err().1.contains("say it by --step"));
+    assert!(rotate(&[]).unwrap_err().1.contains("name it with --step"));
     rotate(&["--step", "use"]).unwrap();
     assert_eq!(keys(), [[2; 32], [1; 32]]);
     // Interrupted.

@@ -132,8 +132,8 @@ fn unknown_names_are_reported_with_a_suggestion() {
     );
     assert_eq!(
         variable_error("TIDINGS_PORT_6969_TCP", "tcp://10.0.0.1:6969"),
-        "TIDINGS_PORT_6969_TCP: this environment variable names no setting: it looks like a service link of Kubernetes, to \
-         be switched off by enableServiceLinks: false"
+        "TIDINGS_PORT_6969_TCP: this environment variable names no setting: it looks like a service link of Kubernetes: \
+         disable those with enableServiceLinks: false"
     );
 }
 
