@@ -202,7 +202,7 @@ fn a_second_interrupt_ends_at_once() {
     tracker.interrupt();
     let (code, errors) = tracker.ended(2);
     assert_eq!(code, Some(1));
-    assert!(errors.contains("error: ended before the node had stopped in good order"), "{errors}");
+    assert!(errors.contains("error: forced exit before graceful shutdown completed"), "{errors}");
 }
 
 #[test]

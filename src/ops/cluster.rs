@@ -1,26 +1,26 @@
 //! `/api/v1/cluster`: the cluster as this node sees it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::partition::ManagerStatus;
 
 /// The cluster as this node sees it.
-#[derive(Debug, Serialize)]
-pub(super) struct Cluster {
-    /// Who tells this.
-    node: String,
-    region: String,
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ClusterStatus {
+    /// The node that sees it so.
+    pub node: String,
+    pub region: String,
     /// `None` for a node that is never part of a cluster.
     #[serde(flatten)]
-    status: Option<ManagerStatus>,
+    pub cluster: Option<ManagerStatus>,
 }
 
 /// Tells of the cluster.
-pub(super) fn cluster(context: &Context) -> Cluster {
-    Cluster {
+pub(super) fn cluster(context: &Context) -> ClusterStatus {
+    ClusterStatus {
         node: context.settings.node.id.clone(),
         region: context.settings.node.region.clone(),
-        status: context.cluster.as_ref().map(|cluster| ManagerStatus::clone(&cluster.status.now.load())),
+        cluster: context.cluster.as_ref().map(|cluster| ManagerStatus::clone(&cluster.status.now.load())),
     }
 }

@@ -38,6 +38,7 @@ use crate::partition::{Answers, Replication};
 use crate::router::Router;
 use crate::telemetry::event_loop::EventLoop;
 use crate::telemetry::exposition::Exposition;
+pub use cluster::ClusterStatus;
 use ready::Readiness;
 
 /// Connections open at a time; others wait to be accepted.

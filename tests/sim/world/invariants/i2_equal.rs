@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use tidings::partition::MemberState;
 use tidings::swarm::{Partition, Role};
 
 use crate::world::World;
@@ -18,8 +19,7 @@ const YOUNG: u16 = TTL * 3 / 4 - 3;
 
 pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     for (node, dump) in dumps {
-        let ups =
-            dump.status.members.iter().filter(|member| member.state == tidings::partition::MemberState::Up).count();
+        let ups = dump.status.members.iter().filter(|member| member.state == MemberState::Up).count();
         if ups != dumps.len() {
             world.violated(NAME, format!("n{node} sees {ups} of {} nodes: {:?}", dumps.len(), dump.status.members));
         }

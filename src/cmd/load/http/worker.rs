@@ -1,49 +1,35 @@
-//! The HTTP sockets: keep-alive connections, each with one request at a time.
+//! One thread of load over HTTP.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
 use mio::event::Event;
-use mio::net::TcpStream;
 use mio::{Interest, Token};
-use socket2::{Domain, Protocol, Socket, Type};
 
-use super::args::{Spec, Target};
-use super::engine::{Core, MAX_FAILURES, MAX_WAITING, SECOND, Sockets};
-use super::flights::{Flight, Nanos};
-use super::http_format;
-use super::workload::{Job, Population, Workload};
+use super::connection::{Connection, connect};
+use super::format;
 use crate::client::{Head, parse_head};
+use crate::cmd::load::flights::{Flight, Nanos};
+use crate::cmd::load::job::Job;
+use crate::cmd::load::population::Population;
+use crate::cmd::load::sockets::{Core, MAX_FAILURES, MAX_WAITING, SECOND, Sockets};
+use crate::cmd::load::spec::{Spec, Target};
+use crate::cmd::load::workload::Workload;
 use crate::swarm::Family;
 
 /// A response larger than this is malformed.
 const MAX_RESPONSE: usize = 1 << 20;
-/// How often the connections are looked through for requests that are too old.
+/// The time between two searches for late requests.
 const SWEEP: Nanos = SECOND / 100;
 
 struct Source {
     index: u32,
-    /// The position of the target that it talks to.
+    /// The position of its target.
     target: usize,
     idle: Vec<usize>,
     waiting: VecDeque<(Job, Nanos)>,
     failures: u32,
-}
-
-struct Connection {
-    source: usize,
-    stream: Option<TcpStream>,
-    /// Whether it has already answered: such a one may be closed by the tracker at any time, which is no fault.
-    proven: bool,
-    flight: Option<Flight<Job>>,
-    /// The target that it leads to.
-    target: usize,
-    /// Targets that were tried for the request before.
-    tries: usize,
-    out: Vec<u8>,
-    written: usize,
-    input: Vec<u8>,
 }
 
 /// One thread's share of the sources and their connections.
@@ -57,7 +43,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// The sources that are `worker` modulo the number of workers. Connections are opened with their first request.
+    /// Takes the sources that are `worker` modulo the number of workers. Connections are opened for their first request.
     ///
     /// # Errors
     /// epoll cannot be opened.
@@ -65,25 +51,14 @@ impl<'a> Worker<'a> {
         let (mut sources, mut connections) = (Vec::new(), Vec::new());
         for index in (worker..spec.sources).step_by(spec.workers as usize) {
             let first = connections.len();
+            let target = index as usize % spec.targets.len();
             connections.extend((0..spec.window).map(|_| Connection {
                 source: sources.len(),
-                stream: None,
-                proven: false,
-                flight: None,
-                target: index as usize % spec.targets.len(),
-                tries: 0,
-                out: Vec::new(),
-                written: 0,
-                input: Vec::new(),
+                target,
+                ..Connection::default()
             }));
             let idle = (first..connections.len()).collect();
-            sources.push(Source {
-                index,
-                target: index as usize % spec.targets.len(),
-                idle,
-                waiting: VecDeque::new(),
-                failures: 0,
-            });
+            sources.push(Source { index, target, idle, waiting: VecDeque::new(), failures: 0 });
         }
         let core = Core::new(spec, population)?;
         Ok(Self { core, sources, connections, busy: 0, waiting: 0, next_sweep: 0 })
@@ -112,7 +87,7 @@ impl<'a> Worker<'a> {
         }
         c.flight = Some(Flight { job, source: c.source as u32, intended, sent });
         c.out.clear();
-        http_format::write_request(&mut c.out, target, self.core.population, &job, self.core.spec.num_want);
+        format::write_request(&mut c.out, target, self.core.population, &job, self.core.spec.num_want);
         c.written = 0;
         c.input.clear();
         if c.stream.is_none() {
@@ -122,8 +97,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Opens a connection. Without success the request will be lost at its deadline, so that a tracker that is down is not
-    /// hammered.
+    /// Opens a connection. On failure the request is lost at its deadline, which limits the rate of connection attempts.
     fn open(&mut self, connection: usize) {
         let c = &mut self.connections[connection];
         c.proven = false;
@@ -196,7 +170,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The connection is gone. A request on one that has answered before is sent again, as HTTP clients do.
+    /// The connection is closed. If it has carried an answer before, its request is sent again, as HTTP clients do.
     fn broken(&mut self, connection: usize, text: &str) {
         let c = &mut self.connections[connection];
         c.stream = None;
@@ -226,7 +200,7 @@ impl<'a> Worker<'a> {
         };
         let end = match total {
             Some(total) if c.input.len() > total => {
-                self.core.tally.malformed.add("bytes behind the response");
+                self.core.tally.malformed.add("bytes after the response");
                 return self.fail(workload, connection);
             }
             Some(total) if c.input.len() == total => total,
@@ -237,7 +211,7 @@ impl<'a> Worker<'a> {
         let input = std::mem::take(&mut c.input);
         let source = c.source;
         let family = if self.target(source).addr.ip().to_canonical().is_ipv4() { Family::V4 } else { Family::V6 };
-        let good = match http_format::parse_body(&input[body..end], &flight.job, self.core.population, family) {
+        let good = match format::parse_body(&input[body..end], &flight.job, self.core.population, family) {
             Ok(answer) => {
                 let times = [flight.intended, now];
                 let good = self.core.tally.judge(&flight.job, self.core.spec.num_want, times, &answer);
@@ -267,7 +241,7 @@ impl<'a> Worker<'a> {
         self.finish(connection);
     }
 
-    /// A request has no answer in time: it is lost, or sent to the next target, to which the source then goes on.
+    /// A request is late: it is lost, or sent to the next target, which the source then stays with.
     fn late(&mut self, workload: &mut dyn Workload, connection: usize, flight: &Flight<Job>) {
         let targets = self.core.spec.targets.len();
         let c = &mut self.connections[connection];
@@ -285,7 +259,7 @@ impl<'a> Worker<'a> {
         self.send(connection, flight.job, flight.intended);
     }
 
-    /// The request has come to nothing, and the connection with it.
+    /// The request has failed, and its connection is closed.
     fn fail(&mut self, workload: &mut dyn Workload, connection: usize) {
         let c = &mut self.connections[connection];
         c.stream = None;
@@ -297,7 +271,7 @@ impl<'a> Worker<'a> {
         self.finish(connection);
     }
 
-    /// The connection is free for what waits, or for what comes.
+    /// The connection is free for the next request.
     fn finish(&mut self, connection: usize) {
         let c = &mut self.connections[connection];
         if c.flight.take().is_none() {
@@ -378,21 +352,5 @@ impl<'a> Sockets<'a> for Worker<'a> {
 
     fn next_expiry(&self) -> Option<Nanos> {
         (self.busy > 0).then_some(self.next_sweep)
-    }
-}
-
-/// Starts to connect, without waiting for it.
-fn connect(source: Option<SocketAddr>, target: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(source) = source {
-        // The port is chosen when connecting, so that many connections to one target can share it with others.
-        socket.set_reuse_address(true)?;
-        socket.bind(&source.into())?;
-    }
-    match socket.connect(&target.into()) {
-        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
-        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }

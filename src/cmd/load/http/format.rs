@@ -2,18 +2,19 @@
 
 use std::borrow::Cow;
 
-use super::answer::Answer;
-use super::args::Target;
-use super::workload::{Job, Population};
 use crate::client::{ReplyError, announce_target, read_announce, read_scrape, scrape_target};
+use crate::cmd::load::answer::Answer;
+use crate::cmd::load::job::Job;
+use crate::cmd::load::population::Population;
+use crate::cmd::load::spec::Target;
 use crate::swarm::Family;
 use crate::wire::udp::Peers;
 
 /// Appends the request for `job`.
 pub fn write_request(out: &mut Vec<u8>, target: &Target, population: &Population, job: &Job, num_want: i32) {
     out.extend_from_slice(b"GET ");
-    match (population.words(job, num_want), *job) {
-        (Some(words), _) => announce_target(out, &target.path, &words),
+    match (population.params(job, num_want), *job) {
+        (Some(params), _) => announce_target(out, &target.path, &params),
         (None, Job::Scrape { first, count }) => {
             let swarms = first..first + u32::from(count);
             scrape_target(out, &target.path, swarms.map(|swarm| population.info_hash(swarm)));
@@ -39,7 +40,7 @@ pub fn parse_body<'a>(
         Job::Scrape { first, count } => read_scrape(body).map(|files| {
             let counts = |swarm| {
                 let info_hash = population.info_hash(swarm).0;
-                // Those that are not there are unknown to the tracker.
+                // The tracker omits unknown swarms.
                 files.binary_search_by_key(&info_hash, |(key, _)| *key).map(|at| files[at].1).unwrap_or_default()
             };
             Answer::Scrape(Cow::Owned((first..first + u32::from(count)).map(counts).collect()))
@@ -57,11 +58,9 @@ pub fn parse_body<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::workload::{
-        Life,
-        tests::{ZIPF, spec},
-    };
     use super::*;
+    use crate::cmd::load::job::PeerState;
+    use crate::cmd::load::population::tests::{ZIPF, spec};
     use crate::swarm::Event;
     use crate::wire::query::{AnnounceQuery, ScrapeQuery};
 
@@ -77,8 +76,8 @@ mod tests {
     }
 
     #[test]
-    fn requests_say_what_the_job_says() {
-        let job = Job::Announce { peer: 3, event: Event::Completed, next: Life::Seeder };
+    fn requests_match_their_job() {
+        let job = Job::Announce { peer: 3, event: Event::Completed, next: PeerState::Seeder };
         let text = query(&job);
         let line = text.strip_prefix("GET /a/announce?").unwrap();
         let (query_text, rest) = line.split_once(' ').unwrap();
@@ -97,7 +96,7 @@ mod tests {
 
     #[test]
     fn bodies_are_checked() {
-        let job = Job::Announce { peer: 3, event: Event::None, next: Life::Leecher };
+        let job = Job::Announce { peer: 3, event: Event::None, next: PeerState::Leecher };
         let parse = |body: &'static [u8]| parse_body(body, &job, &population(), Family::V4);
         let Ok(Answer::Announce(peers)) = parse(b"d8:intervali9e5:peers6:\x7f\x01\x02\x03\x1a\xe1e") else { panic!() };
         assert_eq!(peers.len(), 1);
@@ -106,9 +105,9 @@ mod tests {
             (&b"d5:peers0:e"[..], "interval is missing"),
             (b"d8:intervali9ee", "peers is missing"),
             (b"d8:intervali9e5:peers5:12345e", "5 bytes"),
-            (b"d8:intervali9e5:peerslee", "no string"),
-            (b"d5:peers0:8:intervali9ee", "no bencode"),
-            (b"<html>", "no bencode"),
+            (b"d8:intervali9e5:peerslee", "not a string"),
+            (b"d5:peers0:8:intervali9ee", "not canonical bencode"),
+            (b"<html>", "not canonical bencode"),
         ] {
             let error = parse(bad).unwrap_err();
             assert!(error.contains(text), "{error}");
