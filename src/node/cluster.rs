@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,6 +24,7 @@ use crate::cluster::{
 use crate::config::Settings;
 use crate::link::net::{Net, SystemNet};
 use crate::link::{LinkConfig, LinkLimits, Links, Security, Service, VERSIONS};
+use crate::ops::ClusterView;
 use crate::partition::{
     Gossip, MANAGER_TICK, ManagerArguments, ManagerMessage, Owners, PartitionManager, Routes, SharedRoutes,
     SharedStatus,
@@ -149,18 +150,6 @@ pub fn lonely_routes(me: &Me) -> SharedRoutes {
     let placement = Placement::compute(&StableMembers::default(), PartitionCount::new(me.partitions), me.replicas);
     let table = RoutingTable::build(&me.id, &Members(vec![member]), &placement, PartitionCount::new(me.partitions));
     Arc::new(ArcSwap::from_pointee(Routes::new(table, vec![None])))
-}
-
-/// What operations tell of a cluster.
-pub struct ClusterView {
-    /// How the manager sees it.
-    pub status: Arc<SharedStatus>,
-    /// The links to other nodes.
-    pub links: Arc<Links>,
-    /// The membership, as long as it is there.
-    pub membership: Weak<Membership>,
-    /// The transport of gossip, if it seals.
-    pub sealed: Option<Arc<SealedTransport>>,
 }
 
 /// The running parts.

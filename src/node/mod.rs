@@ -6,7 +6,7 @@ mod secret;
 mod sockets;
 mod threads;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use hyper::header::InvalidHeaderName;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, watch};
 
-pub use cluster::{Cluster, ClusterError, ClusterView, Hearing, Identity, Keys, Parts, lonely_routes};
+pub use crate::ops::Addrs;
+pub use cluster::{Cluster, ClusterError, Hearing, Identity, Keys, Parts, lonely_routes};
 pub use secret::{Secret, SecretError};
 pub use sockets::BindError;
 
@@ -104,17 +105,6 @@ pub struct Node {
     leave: Arc<Notify>,
     /// Ends the background workers.
     stop: watch::Sender<bool>,
-}
-
-/// The addresses that a node listens on, with the ports that the system chose for port 0.
-#[derive(Clone, Debug, Default)]
-pub struct Addrs {
-    /// UDP announces.
-    pub udp: Vec<SocketAddr>,
-    /// HTTP announces.
-    pub http: Vec<SocketAddr>,
-    /// Operations, unless switched off.
-    pub ops: Option<SocketAddr>,
 }
 
 impl Node {

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use super::Addrs;
 use crate::config;
 use crate::net::bind;
+use crate::ops::Addrs;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
