@@ -67,16 +67,16 @@ fn serve(settings: Settings, traces: Option<TraceExport>) -> Result<(), Failure>
             tracing::warn!("{advice}");
         }
         let clock = Arc::new(SystemClock::start());
-        let node = Node::start_traced(settings, clock, traces.as_ref()).await.map_err(|error| {
+        let node = Node::start(settings, clock, traces.as_ref()).await.map_err(|error| {
             let settings = error.is_settings();
             let error = anyhow::Error::new(error);
             if settings { Failure::Settings(error) } else { Failure::Run(error) }
         })?;
-        print(&greeting(node.addrs(), node.http().tls.is_some()))?;
+        print(&greeting(node.addrs(), node.context().http.tls.is_some()))?;
         loop {
             let signal = tokio::select! {
                 signal = signals.next() => signal,
-                () = node.told_to_leave() => Signal::Stop,
+                () = node.leave_requested() => Signal::Stop,
                 () = node.failed() => {
                     return Err(Failure::Run(anyhow::anyhow!(
                         "the manager of partitions failed, which is a bug: please report it with the log, and start the node again"
@@ -87,8 +87,8 @@ fn serve(settings: Settings, traces: Option<TraceExport>) -> Result<(), Failure>
             match signal {
                 Signal::Stop => break,
                 Signal::Reload => match node.reload() {
-                    Ok(()) => tracing::info!("reloaded"),
-                    Err(error) => tracing::error!(%error, "not reloaded, the former state stays"),
+                    Ok(installed) => tracing::info!("reloaded: {installed}"),
+                    Err(error) => tracing::error!("reload failed, keeping the current configuration: {error}"),
                 },
             }
         }

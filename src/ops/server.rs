@@ -68,7 +68,7 @@ enum Phase {
 }
 
 struct Endpoints {
-    context: Context,
+    context: Arc<Context>,
     readiness: Readiness,
     phase: watch::Receiver<Phase>,
 }
@@ -78,7 +78,7 @@ impl Server {
     ///
     /// # Errors
     /// When the runtime cannot take the listener.
-    pub fn start(listener: TcpListener, context: Context) -> io::Result<Self> {
+    pub fn start(listener: TcpListener, context: Arc<Context>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let phase = watch::Sender::new(Phase::Serving);
