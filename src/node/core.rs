@@ -29,7 +29,8 @@ pub struct Core {
     pub router: Router,
     /// `None` for a node without a cluster.
     pub routes: Option<SharedRoutes>,
-    in_flight: usize,
+    /// Requests that may be in flight to one owner.
+    pub in_flight: usize,
 }
 
 impl Core {

@@ -81,12 +81,10 @@ impl Node {
         tracing::debug!(event = "files_loaded", "files loaded");
 
         // ---- Sockets ----
-        let threads = serving_threads(&settings);
-        let sockets = Sockets::bind(&settings.announce, threads, settings.limits.udp_reply_bytes > SAFE_DATAGRAM)?;
-        let ops_listener = settings.ops.listen.map(sockets::bind_ops).transpose()?;
+        let (sockets, ops_listener) = bind_sockets(&settings)?;
         let mut addrs = sockets.addrs.clone();
         addrs.ops = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        tracing::debug!(event = "sockets_bound", ?addrs, threads, "sockets bound");
+        tracing::debug!(event = "sockets_bound", ?addrs, threads = sockets.of_threads.len(), "sockets bound");
 
         // ---- Core: owners, router, replication ----
         let key = &files.secret.placement;
@@ -172,12 +170,11 @@ impl Node {
     /// When one of them cannot be used. Nothing changes then.
     pub fn reload(&self) -> Result<Installed, ReloadError> {
         let cluster = self.cluster.as_ref();
-        let loaded = Reloaded::load(&self.context.settings, &self.frontends, cluster, &*self.context.clock);
-        match &loaded {
-            Ok(_) => tracing::debug!(event = "reload_loaded", "all files of a reload are good"),
-            Err(error) => tracing::debug!(event = "reload_failed", %error, "a file of a reload cannot be used"),
-        }
-        Ok(loaded?.install(&self.frontends, cluster))
+        let loaded = Reloaded::load(&self.context.settings, &self.frontends, cluster, &*self.context.clock)
+            .inspect_err(|error| tracing::debug!(event = "reload_failed", %error, "a file cannot be used"))?;
+        let installed = loaded.install(&self.frontends, cluster);
+        tracing::debug!(event = "reload_installed", %installed, "reloaded files are in use");
+        Ok(installed)
     }
 
     /// Returns when an operator has requested that the node leaves its cluster.
@@ -236,11 +233,16 @@ impl Node {
     }
 }
 
-fn serving_threads(settings: &Settings) -> usize {
-    match settings.announce.threads {
+/// The sockets of each serving thread, and the listener for operations.
+fn bind_sockets(settings: &Settings) -> Result<(Sockets, Option<TcpListener>), StartError> {
+    let threads = match settings.announce.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
-    }
+    };
+    let fragments = settings.limits.udp_reply_bytes > SAFE_DATAGRAM;
+    let sockets = Sockets::bind(&settings.announce, threads, fragments)?;
+    let ops_listener = settings.ops.listen.map(sockets::bind_ops).transpose()?;
+    Ok((sockets, ops_listener))
 }
 
 async fn restore_snapshots(
