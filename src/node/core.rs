@@ -11,7 +11,8 @@ use crate::clock::Clock;
 use crate::cluster::{Me, Member, Members, PartitionSet, Placement, RoutingTable, StableMembers};
 use crate::config::Settings;
 use crate::partition::{
-    Answers, Common, OwnerThread, Owners, Replication, Routes, SharedRoutes, Start, Supervisor, SupervisorArguments,
+    Answers, Common, OwnerIndex, OwnerThread, Owners, Replication, Routes, SharedRoutes, Start, Supervisor,
+    SupervisorArguments,
 };
 use crate::router::{ClusterRouting, Router, RouterMetrics, StaleCache};
 use crate::swarm::{KeyedHash, PartitionCount, Quota};
@@ -20,8 +21,8 @@ use crate::telemetry::trace::Traces;
 /// The time between two ticks of an owner: short, so that each has little to do.
 pub const OWNER_TICK: Duration = Duration::from_millis(20);
 
-/// Called with the number of an owner that was restarted, and so is empty.
-pub type OnOwnerRestart = Arc<dyn Fn(usize) + Send + Sync>;
+/// Called with an owner that was restarted, and so is empty.
+pub type OnOwnerRestart = Arc<dyn Fn(OwnerIndex) + Send + Sync>;
 
 pub struct Core {
     /// What all owners share.

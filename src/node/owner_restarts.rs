@@ -24,12 +24,12 @@ impl OwnerRestarts {
 
     pub fn callback(&self) -> OnOwnerRestart {
         let restarts = self.clone();
-        Arc::new(move |number| {
-            tracing::debug!(event = "owner_restarted", number, "an owner was restarted and is being refilled");
+        Arc::new(move |owner| {
+            tracing::debug!(event = "owner_restarted", owner = owner.0, "an owner was restarted and is being refilled");
             restarts.refill.request();
             if let Some(manager) = restarts.manager.get() {
                 // It ends only with the node.
-                let _ = manager.cast(ManagerMessage::Replaced(number));
+                let _ = manager.cast(ManagerMessage::Replaced(owner));
             }
         })
     }

@@ -115,7 +115,7 @@ impl Cluster {
         let status = Arc::<SharedStatus>::default();
         let arguments = manager_arguments(settings, core, &identity, &routes, &links, gossip, &status);
         let (manager, manager_ended) = start_manager(arguments).await?;
-        service.follow(manager.clone());
+        service.set_manager(manager.clone());
         tokio::spawn(forward_members(members, manager.clone()));
         tokio::spawn(tick(manager.clone()));
         tracing::debug!(event = "manager_started", "partition manager started");
