@@ -17,7 +17,6 @@ fn swarm(number: u8) -> Announce {
 fn a_panic_in_one_owner_leaves_the_others_serving_and_is_counted() {
     let node = Node::start(settings());
     let (client, router) = (node.v4(), node.get().router());
-    let owners = router.owners().load().len();
     let owner_of = |number| router.owners().owner_of_swarm(router.owners().hash(&InfoHash(swarm(number).info_hash)));
     (0..64).for_each(|number| _ = client.announce(&swarm(number)));
 
