@@ -53,7 +53,7 @@ async fn every_datagram_is_counted_once_by_its_outcome() {
     settings.announce.http.clear();
     settings.announce.threads = 1;
     settings.ops.listen = None;
-    let node = Node::start(settings, Arc::new(SystemClock::start())).await.unwrap();
+    let node = Node::start(settings, Arc::new(SystemClock::start()), None).await.unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(node.addrs().udp[0]).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
@@ -74,7 +74,7 @@ async fn every_datagram_is_counted_once_by_its_outcome() {
     assert_eq!(ask(&socket, b"not BitTorrent"), None);
     assert_eq!(ask(&socket, &[0; 4000]), None);
 
-    let count = |outcome| node.udp().metrics[Family::V4 as usize].get(outcome);
+    let count = |outcome| node.context().udp.metrics[Family::V4 as usize].get(outcome);
     for (outcome, expected) in [
         (Outcome::Connect, 1),
         (Outcome::Announce, 2),
@@ -87,6 +87,8 @@ async fn every_datagram_is_counted_once_by_its_outcome() {
     ] {
         assert_eq!(count(outcome), expected, "{outcome:?}");
     }
-    assert!(Outcome::ALL.iter().all(|(outcome, ..)| node.udp().metrics[Family::V6 as usize].get(*outcome) == 0));
+    assert!(
+        Outcome::ALL.iter().all(|(outcome, ..)| node.context().udp.metrics[Family::V6 as usize].get(*outcome) == 0)
+    );
     node.stop().await;
 }

@@ -68,12 +68,12 @@ fn serve(settings: Settings, traces: Option<TraceExport>) -> Result<(), Failure>
             tracing::warn!("{advice}");
         }
         let clock = Arc::new(SystemClock::start());
-        let node = Node::start_traced(settings, clock, traces.as_ref()).await.map_err(|error| {
+        let node = Node::start(settings, clock, traces.as_ref()).await.map_err(|error| {
             let settings = error.is_settings();
             let error = anyhow::Error::new(error);
             if settings { Failure::Settings(error) } else { Failure::Run(error) }
         })?;
-        print(&greeting(node.addrs(), node.http().tls.is_some()))?;
+        print(&greeting(node.addrs(), node.context().http.tls.is_some()))?;
         tracing::debug!(event = "node_started", "node started");
         let reason = run_until_stopped(&node, &mut signals).await?;
         tracing::debug!(event = "shutdown_started", reason, "shutting down");
@@ -99,7 +99,7 @@ async fn run_until_stopped(node: &Node, signals: &mut Signals) -> Result<&'stati
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
-            () = node.told_to_leave() => return Ok("leave"),
+            () = node.leave_requested() => return Ok("leave"),
             () = node.failed() => {
                 return Err(Failure::Run(anyhow::anyhow!(
                     "the partition manager crashed, which is a bug: please report it with the log, and restart the node"
@@ -117,9 +117,9 @@ async fn run_until_stopped(node: &Node, signals: &mut Signals) -> Result<&'stati
 fn reload(node: &Node) {
     tracing::debug!(event = "reload_started", "reloading");
     match node.reload() {
-        Ok(()) => tracing::info!(event = "reload_completed", "reloaded"),
+        Ok(installed) => tracing::info!(event = "reload_completed", "reloaded: {installed}"),
         Err(error) => {
-            tracing::error!(event = "reload_failed", %error, "reload failed, keeping the current configuration");
+            tracing::error!(event = "reload_failed", "reload failed, keeping the current configuration: {error}");
         }
     }
 }

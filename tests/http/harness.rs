@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ractor::Actor;
 use tidings::clock::SystemClock;
 use tidings::config::Settings;
 use tidings::frontend::access_list::AccessList;
-use tidings::frontend::http::{HttpContext, HttpMetrics, HttpOptions, serve};
+use tidings::frontend::http::{HttpContext, HttpOptions, serve};
 use tidings::net::{bind, outbox::Outbox};
-use tidings::partition::{Answers, Common, OwnerThread, Owners, Supervisor, SupervisorArguments};
+use tidings::node::{Core, frontends::http_context};
+use tidings::partition::OwnerThread;
 use tidings::router::Router;
-use tidings::swarm::{KeyedHash, PartitionCount, Quota};
 use tidings::telemetry::trace::Traces;
 use tokio::sync::watch;
 
 /// A percent-encoded info hash.
 pub const HASH: &str = "%124Vx%9A%BC%DE%F1%23Eg%89%AB%CD%EF%124Vx%9A";
-
-const PARTITIONS: PartitionCount = PartitionCount::new(256);
 
 /// The default settings, but with few connections.
 pub fn options() -> HttpOptions {
@@ -29,46 +26,23 @@ pub fn options() -> HttpOptions {
     HttpOptions { connections: 64, idle: Duration::from_secs(20), ..options }
 }
 
-/// A context whose router has no owners yet.
-pub fn context(options: HttpOptions) -> HttpContext {
-    HttpContext {
-        options,
-        router: Router::new(Arc::new(Owners::new(KeyedHash::new(&[7; 16]), PARTITIONS)), None),
-        access_list: Arc::new(ArcSwap::from_pointee(AccessList::Off)),
-        tls: None,
-        full_scrape: None,
-        // The middle: no jitter.
-        random: || 1 << 31,
-        traces: Traces::off(),
-        answers: Arc::new(Answers::new(Arc::new(SystemClock::start()))),
-        metrics: Arc::new(HttpMetrics::default()),
-    }
+fn core() -> Core {
+    Core::new(&Settings::default(), &[7; 16], None, Arc::new(SystemClock::start()), Traces::off())
 }
 
-/// Gives `owners` an owner that lives on the current runtime.
-async fn start_owner(owners: Arc<Owners>) {
-    let common = Common {
-        hash: KeyedHash::new(&[7; 16]),
-        partitions: PARTITIONS,
-        peer_ttl: 2700,
-        interval: 1800,
-        quota: Arc::new(Quota::new(100_000, 100_000, 100_000)),
-        clock: Arc::new(SystemClock::start()),
-        tick: Duration::from_millis(20),
-        replication: None,
-        traces: Traces::off(),
-        answers: Arc::new(Answers::new(Arc::new(SystemClock::start()))),
-    };
-    let place = OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
-    let arguments = SupervisorArguments {
-        common: Arc::new(common),
-        owners,
-        places: vec![place],
-        in_flight: 16_384,
-        seed: 7,
-        refill: Arc::new(|_| {}),
-    };
-    Supervisor::spawn(None, Supervisor, arguments).await.unwrap();
+/// A context whose router has no owners yet.
+pub fn context(options: HttpOptions) -> HttpContext {
+    let access_list = Arc::new(ArcSwap::from_pointee(AccessList::Off));
+    // The middle: no jitter.
+    HttpContext { random: || 1 << 31, ..http_context(options, &core(), access_list, None, false) }
+}
+
+/// Gives the router an owner that lives on the current runtime.
+async fn start_owner(router: Router) {
+    let core = Core { router, ..core() };
+    let thread =
+        OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
+    core.start_owners(vec![thread], 7, Arc::new(|_| {})).await.unwrap();
 }
 
 /// A tracker on a thread of its own; it stops when dropped.
@@ -107,7 +81,7 @@ impl Tracker {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 if with_owner {
-                    start_owner(shared.router.owners().clone()).await;
+                    start_owner(shared.router.clone()).await;
                 }
                 serve(listener, shared, told).await.unwrap();
             });

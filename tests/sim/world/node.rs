@@ -1,4 +1,4 @@
-//! A simulated node: put together like `tidings::node::Node`, without threads, files and frontends.
+//! A simulated node: the parts of `tidings::node::Node`, without threads, files and frontends.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use ractor::Actor;
 use tidings::clock::Clock;
 use tidings::cluster::Me;
 use tidings::config::Settings;
 use tidings::link::{Security, VERSIONS};
 use tidings::net::outbox::Outbox;
-use tidings::node::{Cluster, Hearing, Identity, Parts, lonely_routes};
-use tidings::partition::{Answers, Common, Message, OwnerThread, Owners, Replication, Supervisor, SupervisorArguments};
-use tidings::router::{self, Router};
-use tidings::swarm::{KeyedHash, PartitionCount, Quota};
+use tidings::node::core::OWNER_TICK;
+use tidings::node::{Cluster, ClusterParts, Core, Identity, MemberSource};
+use tidings::partition::{Message, OwnerThread, Owners};
+use tidings::router::Router;
 use tidings::telemetry::trace::Traces;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep};
@@ -29,8 +28,6 @@ use super::plan::{self, TTL};
 use super::tickets::{self, Payload, TicketTransport};
 use super::{Running, SimClock, World, gossip};
 
-/// The time between two ticks of an owner.
-const TICK: Duration = Duration::from_millis(20);
 const OWNERS: usize = 2;
 /// Requests that may be in flight to one owner.
 pub const IN_FLIGHT: usize = 512;
@@ -55,6 +52,8 @@ pub fn settings(world: &World) -> Settings {
     cluster.seeds = vec!["192.0.2.1:7071".into()];
     settings.limits.hint_bytes = plan.hint_bytes;
     settings.limits.in_flight = IN_FLIGHT;
+    (settings.limits.swarms, settings.limits.peers, settings.limits.peers_per_swarm) = (10_000, 100_000, 10_000);
+    settings.limits.stale_swarms = 100;
     settings.announce.peer_ttl = TTL;
     settings
 }
@@ -84,74 +83,32 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         replicas: settings.cluster.replicas_per_region,
         protocol: VERSIONS[1],
     };
-    let routes = lonely_routes(&me);
-    let hash = KeyedHash::new(&[7; 16]);
-    let owners = Arc::new(Owners::new(hash, PartitionCount::new(partitions)));
-    let answers = Arc::new(Answers::new(clock.clone()));
-    let common = Arc::new(Common {
-        hash,
-        partitions: PartitionCount::new(partitions),
-        peer_ttl: TTL,
-        interval: settings.announce.interval,
-        quota: Arc::new(Quota::new(10_000, 100_000, 10_000)),
-        clock: clock.clone(),
-        tick: TICK,
-        replication: Some(Arc::new(Replication::new(
-            routes.clone(),
-            PartitionCount::new(partitions),
-            settings.cluster.ack,
-        ))),
-        traces: Traces::off(),
-        answers: answers.clone(),
-    });
-    let router = Router::new(
-        owners.clone(),
-        Some(Arc::new(router::ClusterRouting {
-            incarnation: me.incarnation,
-            routes: routes.clone(),
-            deadline: Duration::from_millis(settings.cluster.deadline.into()),
-            stale: router::StaleCache::new(100, Duration::from_secs(TTL.into())),
-            interval: settings.announce.interval,
-            clock: clock.clone(),
-            traces: Traces::off(),
-            answers,
-            metrics: Default::default(),
-        })),
-    );
-    let place =
+    let core = Core::new(&settings, &[7; 16], Some(&me), clock, Traces::off());
+    let thread =
         OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Vec::new().into())) };
-    let arguments = SupervisorArguments {
-        common,
-        owners: owners.clone(),
-        places: vec![place; OWNERS],
-        in_flight: IN_FLIGHT,
-        seed,
-        refill: Arc::new(|_| {}),
-    };
-    let (_supervisor, _) = Supervisor::spawn(None, Supervisor, arguments).await?;
+    let _supervisor = core.start_owners(vec![thread; OWNERS], seed, Arc::new(|_| {})).await?;
+    let (router, routes) = (core.router.clone(), core.routes.clone().expect("a node of a cluster has routes"));
+    let owners = router.owners().clone();
     tokio::spawn(tick(owners.clone()));
 
     let gossip_addr = SocketAddr::new(ip, gossip::PORT);
-    let hearing = if world.plan.chitchat {
-        Hearing::Gossip(Arc::new(TicketTransport(world.clone())))
+    let members = if world.plan.chitchat {
+        MemberSource::Gossip(Arc::new(TicketTransport(world.clone())))
     } else {
         let (gossip, members) = gossip::start(&world, me.clone(), seeds, seed ^ 1).await?;
-        Hearing::Given { members, gossip }
+        MemberSource::Simulated { members, gossip }
     };
     let incarnation = me.incarnation;
-    let parts = Parts {
+    let parts = ClusterParts {
         identity: Identity { link: me.link, me, gossip: gossip_addr, gossip_advertised: gossip_addr },
         routes: routes.clone(),
-        owners: owners.clone(),
-        router: router.clone(),
         keys: None,
         security: Security::Plain,
         net: Arc::new(SimNet { world: world.clone(), node, incarnation }),
-        hearing,
+        members,
         sealed: None,
-        clock,
     };
-    let cluster = Cluster::start(&settings, parts).await?;
+    let cluster = Cluster::start(&settings, &core, parts).await?;
     let (commands, mut told) = mpsc::unbounded_channel();
     {
         let mut nodes = world.nodes.lock();
@@ -160,7 +117,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         let status = cluster.view().status;
         state.running = Some(Running { commands, routes: routes.clone(), owners: owners.clone(), status });
     }
-    cluster.met().await;
+    cluster.wait_until_joined().await;
     world.trace(format!("{} serves", plan::name(node)));
     world.nodes.lock().get_mut(&node).expect("registered").serving = Some(world.now());
     let (stop, stopped) = oneshot::channel();
@@ -190,7 +147,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         let _ = stop.send(());
     }
     let _ = serving.await;
-    cluster.flush(&routes).await;
+    cluster.flush().await;
     cluster.stop().await;
     let mut nodes = world.nodes.lock();
     let state = nodes.get_mut(&node).expect("registered");
@@ -201,7 +158,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
 }
 
 async fn tick(owners: Arc<Owners>) {
-    let mut ticks = interval(TICK);
+    let mut ticks = interval(OWNER_TICK);
     loop {
         ticks.tick().await;
         for owner in owners.load().iter() {

@@ -1,12 +1,15 @@
-//! `/metrics`: gathers what everybody counts. It asks nobody, so that an owner that hangs shows here and hides nothing.
+//! `/metrics`: gathers the counters of all parts. It waits for none of them, so that a hanging owner shows up here and hides
+//! nothing.
+
+mod cluster;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Context, cluster_metrics};
 use crate::frontend::http::{self, HttpMetrics};
 use crate::frontend::udp::Outcome as UdpOutcome;
 use crate::net::kernel_queue;
 use crate::net::outbox::Outbox;
+use crate::ops::context::Context;
 use crate::partition::OwnerHandle;
 use crate::partition::snapshot::SnapshotStatus;
 use crate::swarm::{Family, Source, Totals};
@@ -17,7 +20,6 @@ use crate::telemetry::trace::Transport;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// All metrics now.
 pub(super) fn gather(context: &Context) -> Exposition {
     let mut out = Exposition::default();
     out.by_label(&metric::BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)]);
@@ -32,8 +34,8 @@ pub(super) fn gather(context: &Context) -> Exposition {
     if let Some(status) = &context.snapshots {
         snapshots(&mut out, status);
     }
-    if let Some(cluster) = &context.cluster {
-        cluster_metrics::gather(&mut out, context, cluster);
+    if let Some(view) = &context.cluster {
+        cluster::gather(&mut out, context, view);
     }
     if let Some((counts, limit)) = context.udp.traces.counts() {
         let outcomes = [("exported", &counts.exported), ("queue_full", &counts.queue_full), ("failed", &counts.failed)];
@@ -42,7 +44,7 @@ pub(super) fn gather(context: &Context) -> Exposition {
         out.single(&metric::TRACE_QUEUE, counts.waiting.load(Relaxed) as f64);
         out.single(&metric::TRACE_QUEUE_LIMIT, limit as f64);
     }
-    // Where `/proc` is hidden, the rest is still worth having.
+    // Where `/proc` is hidden, the other metrics are still worth having.
     if let Ok(stats) = ProcessStats::read() {
         process(&mut out, &stats);
     }
@@ -83,7 +85,7 @@ fn answers(out: &mut Exposition, context: &Context) {
 }
 
 fn kernel_queues(out: &mut Exposition, context: &Context) {
-    // As with the process: not everywhere.
+    // `/proc` may be hidden here, too.
     if let Ok(queues) = kernel_queue::read(&context.addrs.udp) {
         out.single(&metric::UDP_RECEIVE_QUEUE, queues.bytes as f64);
         out.single(&metric::UDP_RECEIVE_QUEUE_LIMIT, context.udp_receive_bytes as f64);
@@ -123,12 +125,12 @@ fn swarms(out: &mut Exposition, context: &Context) {
 
 fn owners(out: &mut Exposition, context: &Context) {
     let owners = context.router.owners().load();
-    // Of each owner by itself: a sum would fall when one is replaced, and look like all had started anew.
+    // One series per owner: a sum would drop when one of them is replaced, and look like a restart of all.
     let by_owner = |count: fn(&OwnerHandle) -> u64| {
         owners.iter().enumerate().map(move |(number, owner)| ([number.to_string()], count(owner) as f64))
     };
-    out.by_label(&metric::RECORDS_EXPIRED, by_owner(|owner| both(owner).expired));
-    out.by_label(&metric::PEERS_REFUSED, by_owner(|owner| both(owner).refused));
+    out.by_label(&metric::RECORDS_EXPIRED, by_owner(|owner| both_families(owner).expired));
+    out.by_label(&metric::PEERS_REFUSED, by_owner(|owner| both_families(owner).refused));
     out.single(&metric::OWNER_RESTARTS, context.router.owners().restarts.load(Relaxed) as f64);
     out.by_label(&metric::OWNER_IN_FLIGHT, by_owner(|owner| owner.status().in_flight.load(Relaxed) as u64));
     out.single(&metric::OWNER_IN_FLIGHT_LIMIT, context.settings.limits.in_flight as f64);
@@ -157,18 +159,18 @@ fn process(out: &mut Exposition, stats: &ProcessStats) {
     out.single(&metric::PROCESS_START_TIME, stats.start_time_seconds);
 }
 
-/// What all owners held at their last ticks, by family.
+/// The sums over all owners as of their last ticks, by family.
 pub(super) fn totals(owners: &[OwnerHandle]) -> [Totals; 2] {
     let mut totals = [Totals::default(); 2];
     for owner in owners {
-        let told = *owner.status().totals.lock();
-        totals.iter_mut().zip(told).for_each(|(sum, more)| *sum += more);
+        let last = *owner.status().totals.lock();
+        totals.iter_mut().zip(last).for_each(|(sum, more)| *sum += more);
     }
     totals
 }
 
-/// What an owner held at its last tick, in both families.
-fn both(owner: &OwnerHandle) -> Totals {
+/// The sum of both families of an owner as of its last tick.
+fn both_families(owner: &OwnerHandle) -> Totals {
     let [mut sum, v6] = *owner.status().totals.lock();
     sum += v6;
     sum

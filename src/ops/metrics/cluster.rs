@@ -1,15 +1,13 @@
-//! The metrics of a node in its cluster. Labels name nodes, of which there are as many as the operators start.
+//! The metrics of a node in its cluster. Labels contain node ids, so operators bound their number.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Context;
 use crate::link::{ClassStatus, LinkState, LinkStatus};
-use crate::node::ClusterView;
+use crate::ops::context::{ClusterView, Context};
 use crate::partition::MemberState;
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::metrics as metric;
 
-/// Adds them.
 pub(super) fn gather(out: &mut Exposition, context: &Context, cluster: &ClusterView) {
     manager(out, context, cluster);
     routing(out, context);
