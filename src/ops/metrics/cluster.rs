@@ -48,8 +48,8 @@ fn routing(out: &mut Exposition, context: &Context) {
         let ways = [
             ("region", &counts.forwarded),
             ("cross_region", &counts.forwarded_cross_region),
-            ("again", &counts.retried),
-            ("nobody", &counts.last_resort),
+            ("retried", &counts.retried),
+            ("no_holder", &counts.last_resort),
             ("served", &counts.served),
         ];
         out.by_label(&metric::ROUTED, ways.map(|(way, count)| ([way], count.load(Relaxed) as f64)));

@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 
 use crate::partition::Partitions;
 use crate::partition::merge::StoredFamily;
-use crate::swarm::{AddressFamily, Family, InfoHash, Partition, Record, Store, V4, V6, order};
+use crate::swarm::{AddressFamily, Family, InfoHash, Partition, Record, Store, V4, V6, scan_order};
 use crate::wire::peer::BUCKETS;
 
-/// Quarters of the order, in each of which a bucket is one strand.
+/// Quarters of the scan order, in each of which a bucket is one stripe.
 const QUARTERS: u32 = BUCKETS as u32 / 16;
 /// Bits of the order below the quarter.
 const QUARTER_SHIFT: u32 = 32 - QUARTERS.ilog2();
@@ -141,14 +141,14 @@ impl<F: AddressFamily> Pass<'_, F> {
                 Some(info_hash)
             }
         }
-        .map(|info_hash| (order(self.store.hash(&info_hash)), info_hash));
+        .map(|info_hash| (scan_order(self.store.hash(&info_hash)), info_hash));
         let width = (STRETCH << 32) / (self.store.partition_len(self.partition) as u64).max(1);
         let mut next = Some(after.map_or(0, |(order, _)| order));
         while let Some(from) = next
-            && let Some((stretch, strands)) = stretch(self.buckets, from, width)
+            && let Some((stretch, stripes)) = stretch(self.buckets, from, width)
         {
-            for (hash, info_hash) in self.store.swarms_between(self.partition, &stretch, strands) {
-                if after.is_some_and(|after| (order(hash), info_hash) <= after) {
+            for (hash, info_hash) in self.store.swarms_between(self.partition, &stretch, stripes) {
+                if after.is_some_and(|after| (scan_order(hash), info_hash) <= after) {
                     continue;
                 }
                 let Some((completed, records)) = self.store.swarm_of(hash, &info_hash) else { continue };
@@ -164,7 +164,7 @@ impl<F: AddressFamily> Pass<'_, F> {
                     self.left -= records.len().max(1);
                     visitor.visit(ScannedSwarm { hash, info_hash, completed: Some(completed), records });
                 }
-                after = Some((order(hash), info_hash));
+                after = Some((scan_order(hash), info_hash));
             }
             next = stretch.end().checked_add(1);
         }
@@ -201,20 +201,20 @@ impl<F: AddressFamily> Pass<'_, F> {
     }
 }
 
-/// The next stretch of the order from `from` on, and a bit for each of its strands whose bucket is wanted. The fewer
-/// strands, the wider: it has as many swarms as a stretch of `width` with all strands.
+/// The next stretch of the order from `from` on, and a bit for each of its stripes whose bucket is wanted. The fewer
+/// stripes, the wider: it has as many swarms as a stretch of `width` with all stripes.
 fn stretch(buckets: u64, from: u32, width: u64) -> Option<(RangeInclusive<u32>, u16)> {
-    let strands = |quarter: u32| {
-        let bucket = |strand: u32| buckets >> (strand * QUARTERS + quarter) & 1 == 1;
-        (0..16).filter(|strand| bucket(*strand)).fold(0u16, |bits, strand| bits | 1 << strand)
+    let stripes = |quarter: u32| {
+        let bucket = |stripe: u32| buckets >> (stripe * QUARTERS + quarter) & 1 == 1;
+        (0..16).filter(|stripe| bucket(*stripe)).fold(0u16, |bits, stripe| bits | 1 << stripe)
     };
     let first = from >> QUARTER_SHIFT;
-    let quarter = (first..QUARTERS).find(|quarter| strands(*quarter) != 0)?;
-    let strands = strands(quarter);
+    let quarter = (first..QUARTERS).find(|quarter| stripes(*quarter) != 0)?;
+    let stripes = stripes(quarter);
     let start = if quarter == first { from } else { quarter << QUARTER_SHIFT };
-    let width = (width * 16 / u64::from(strands.count_ones())).max(1);
+    let width = (width * 16 / u64::from(stripes.count_ones())).max(1);
     let end = (u64::from(start) + width).min(u64::from(quarter + 1) << QUARTER_SHIFT) - 1;
-    Some((start..=u32::try_from(end).unwrap_or(u32::MAX), strands))
+    Some((start..=u32::try_from(end).unwrap_or(u32::MAX), stripes))
 }
 
 #[cfg(test)]

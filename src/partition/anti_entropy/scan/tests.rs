@@ -26,9 +26,9 @@ proptest! {
     #[test]
     fn stretches_cover_exactly_the_wanted_buckets(buckets: u64, width in 1u64 << 22..1 << 34, hash: u64) {
         let (mut next, mut found) = (Some(0), 0);
-        while let Some(from) = next && let Some((stretch, strands)) = stretch(buckets, from, width) {
+        while let Some(from) = next && let Some((stretch, stripes)) = stretch(buckets, from, width) {
             prop_assert!(*stretch.start() >= from && !stretch.is_empty());
-            found += u32::from(stretch.contains(&order(hash)) && strands >> (hash >> 60) & 1 == 1);
+            found += u32::from(stretch.contains(&scan_order(hash)) && stripes >> (hash >> 60) & 1 == 1);
             next = stretch.end().checked_add(1);
         }
         prop_assert_eq!(found, u32::from(buckets >> bucket(hash) & 1 == 1));

@@ -1,30 +1,29 @@
-//! Reading an index in a fixed order of hashes, stretch by stretch.
+//! Scanning an index in a fixed order of hashes, range by range.
 //!
-//! Entries lie by the upper half of their hash, whatever the size of the table, so those of a stretch of hashes lie
-//! together in each table. A walk that takes one stretch after the other sees everything that is there all the time
-//! once, however the tables grow, shrink and split between its steps, and remembers nothing but how far it came.
+//! Entries are positioned by the upper half of their hash, whatever the size of the table, so those of a range of hashes
+//! are adjacent in each table. A scan that takes one range after the other visits every entry that exists throughout it
+//! exactly once, even if tables grow, shrink and split between its steps, and its only state is how far it got.
 //!
-//! The order is woven of [`STRANDS`] strands, equal parts of all hashes that go on side by side. Without them, who fills
-//! an index of its own from such a walk would always insert at one place, behind all that the table has: runs would
-//! become as long as the table, and every insertion and lookup with them.
+//! The order interleaves [`STRIPES`] stripes, equal parts of all hashes. Without them, a reader that fills its own index
+//! from such a scan would always insert at one place, behind everything in the table: runs would become as long as the
+//! table, and so would every insertion and lookup.
 
 use std::ops::RangeInclusive;
 
 use super::{EMPTY, Index, Table, home, position};
 
-/// Strands of the order: the greatest bits of a hash.
-pub const STRANDS: u32 = 16;
-/// Tables up to this size are read as a whole.
-const SMALL: usize = 4 * STRANDS as usize;
+/// Stripes of the scan order: the top bits of a hash.
+pub const STRIPES: u32 = 16;
+/// Tables up to this size are scanned whole.
+const SMALL: usize = 4 * STRIPES as usize;
 
-/// Where a hash comes in the order of walks: first by bits 32 to 59, then by strand.
-pub fn order(hash: u64) -> u32 {
-    ((hash >> 32) as u32).rotate_left(STRANDS.ilog2())
+/// The position of a hash in the scan order: first by bits 32 to 59, then by stripe.
+pub fn scan_order(hash: u64) -> u32 {
+    ((hash >> 32) as u32).rotate_left(STRIPES.ilog2())
 }
 
-/// The strand of a hash.
-fn strand(hash: u64) -> u32 {
-    (hash >> (64 - STRANDS.ilog2())) as u32
+fn stripe(hash: u64) -> u32 {
+    (hash >> (64 - STRIPES.ilog2())) as u32
 }
 
 impl Index {
@@ -36,18 +35,18 @@ impl Index {
         }
     }
 
-    /// Calls `visit`, in no order, with every position, and its hash, whose hash is in this range of [`order`] and in a
-    /// strand whose bit is set.
+    /// Calls `visit`, in no order, with every position, and its hash, whose hash is in this range of
+    /// [`scan_order`] and in a stripe whose bit is set.
     pub fn range(
         &self,
         range: &RangeInclusive<u32>,
-        strands: u16,
+        stripes: u16,
         hash_of: &impl Fn(usize) -> u64,
         visit: &mut impl FnMut(usize, u64),
     ) {
         match self {
-            Self::Table(table) => table.range(range, strands, hash_of, visit),
-            Self::Split(split) => split.parts.iter().for_each(|part| part.range(range, strands, hash_of, visit)),
+            Self::Table(table) => table.range(range, stripes, hash_of, visit),
+            Self::Split(split) => split.parts.iter().for_each(|part| part.range(range, stripes, hash_of, visit)),
         }
     }
 
@@ -74,32 +73,32 @@ impl Table {
     fn range(
         &self,
         range: &RangeInclusive<u32>,
-        strands: u16,
+        stripes: u16,
         hash_of: &impl Fn(usize) -> u64,
         visit: &mut impl FnMut(usize, u64),
     ) {
-        let mut look = |entry: u32, strands: u16| {
+        let mut look = |entry: u32, stripes: u16| {
             let hash = hash_of(position(entry));
-            if strands >> strand(hash) & 1 == 1 && range.contains(&order(hash)) {
+            if stripes >> stripe(hash) & 1 == 1 && range.contains(&scan_order(hash)) {
                 visit(position(entry), hash);
             }
         };
         if self.entries.len() <= SMALL {
-            return self.held().for_each(|entry| look(entry, strands));
+            return self.held().for_each(|entry| look(entry, stripes));
         }
-        for strand in (0..STRANDS).filter(|strand| strands >> strand & 1 == 1) {
+        for stripe in (0..STRIPES).filter(|stripe| stripes >> stripe & 1 == 1) {
             let [first, last] = [range.start(), range.end()].map(|order| {
-                let upper = (order & !(STRANDS - 1) | strand).rotate_right(STRANDS.ilog2());
+                let upper = (order & !(STRIPES - 1) | stripe).rotate_right(STRIPES.ilog2());
                 home(u64::from(upper) << 32, self.entries.len())
             });
-            self.run(first, last, |entry| look(entry, 1 << strand));
+            self.run(first, last, |entry| look(entry, 1 << stripe));
         }
     }
 
     /// Calls `visit` with all entries whose home is between `first` and `last`, and some others.
     fn run(&self, first: usize, last: usize, mut visit: impl FnMut(u32)) {
         let (mut at, mut beyond) = (first, false);
-        // Once around at the most.
+        // No more than once around.
         for _ in 0..self.entries.len() {
             let entry = self.entries[at];
             if entry != EMPTY {
@@ -107,7 +106,7 @@ impl Table {
             } else if beyond {
                 return;
             }
-            // Behind the last home come those that found theirs taken, up to the first free place.
+            // Entries displaced from the last home follow it, up to the first free slot.
             beyond |= at == last;
             at = if at + 1 == self.entries.len() { 0 } else { at + 1 };
         }
@@ -131,7 +130,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
         #[test]
-        fn stretches_find_everything(
+        fn consecutive_ranges_find_everything_once(
             positions in prop::collection::btree_set(0usize..400, 0..300),
             dense in any::<bool>(),
             mut borders in prop::collection::btree_set(any::<u32>(), 0..20),
@@ -143,10 +142,10 @@ mod tests {
             borders.insert(u32::MAX);
             let (mut found, mut start) = (Vec::new(), 0);
             for end in borders {
-                let stretch = start..=end;
-                // Strands may be asked for apart.
-                for strands in [0x00FF, 0xFF00] {
-                    index.range(&stretch, strands, &hash_of, &mut |at, _| found.push(at));
+                let range = start..=end;
+                // Stripes may be scanned separately.
+                for stripes in [0x00FF, 0xFF00] {
+                    index.range(&range, stripes, &hash_of, &mut |at, _| found.push(at));
                 }
                 start = end.wrapping_add(1);
             }
@@ -156,9 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn who_fills_an_index_in_the_order_of_a_walk_makes_no_long_runs() {
+    fn filling_an_index_in_scan_order_makes_no_long_runs() {
         let mut positions: Vec<usize> = (0..100_000).collect();
-        positions.sort_by_key(|at| order(spread(*at)));
+        positions.sort_by_key(|at| scan_order(spread(*at)));
         let (mut index, mut longest) = (Index::default(), 0);
         for at in positions {
             let mut looked = 0;
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_index_is_read_in_stretches_too() {
+    fn a_split_index_is_scanned_by_ranges() {
         let mut index = Index::default();
         (0..50_000).for_each(|at| index.insert(spread(at), at, spread));
         let (mut found, looked) = (BTreeSet::new(), Cell::new(0));
@@ -196,11 +195,11 @@ mod tests {
             looked.set(looked.get() + 1);
             spread(at)
         };
-        for stretch in (0..64u32).map(|part| part << 26..=part << 26 | 0x3FF_FFFF) {
-            index.range(&stretch, u16::MAX, &hash_of, &mut |at, _| _ = found.insert(at));
+        for range in (0..64u32).map(|part| part << 26..=part << 26 | 0x3FF_FFFF) {
+            index.range(&range, u16::MAX, &hash_of, &mut |at, _| _ = found.insert(at));
         }
         assert_eq!((found.len(), index.len()), (50_000, 50_000));
-        assert!(looked.get() < 200_000, "a stretch costs about what it finds: {looked:?}");
+        assert!(looked.get() < 200_000, "a range costs about what it finds: {looked:?}");
         let mut some = Vec::new();
         index.some(70, &mut some);
         assert_eq!(some.iter().collect::<BTreeSet<_>>().len(), 70);
