@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::modules::Modules;
+use crate::modules::{Module, Modules, Use};
 use crate::{code, table};
 
 /// For each file those that it imports from.
@@ -22,7 +22,7 @@ fn no_file_imports_from_a_higher_layer() {
         layers.iter().position(|known| known == layer).unwrap_or_else(|| panic!("no layer has {}", file.display()))
     };
 
-    let graph = graph();
+    let graph = graph(|_, _| true);
     let upwards = edges(&graph).filter(|(from, to)| height(to) > height(from));
     let upwards: Vec<String> = upwards.map(|(from, to)| format!("{} -> {}", from.display(), to.display())).collect();
 
@@ -31,22 +31,24 @@ fn no_file_imports_from_a_higher_layer() {
 
 #[test]
 fn no_files_import_from_each_other_in_a_circle() {
-    let graph = graph();
+    let graph = graph(|module, used| !module.re_exports(used));
     let reachable: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> =
         graph.keys().map(|file| (file, reachable(&graph, file))).collect();
 
     let within_circles = edges(&graph).filter(|(from, to)| reachable.get(to).is_some_and(|files| files.contains(from)));
-    let listed: Vec<String> = within_circles.map(|(from, to)| format!("{} -> {}", from.display(), to.display())).collect();
+    let listed: Vec<String> =
+        within_circles.map(|(from, to)| format!("{} -> {}", from.display(), to.display())).collect();
 
     assert!(listed.is_empty(), "{} imports that are part of a circle:\n{}", listed.len(), listed.join("\n"));
 }
 
-/// Without `lib.rs`, which declares the layers and is in none.
-fn graph() -> Graph {
+/// Of those `use` declarations that a filter keeps, and of all paths; without `lib.rs`, which is in no layer.
+fn graph(counts: impl Fn(&Module, &Use) -> bool) -> Graph {
     let modules = Modules::of_the_crate();
     let mut graph = Graph::new();
     for (path, module) in modules.0.iter().filter(|(path, _)| !path.is_empty()) {
-        let imports = module.uses.iter().map(|(_, path)| path).chain(&module.paths);
+        let imports =
+            module.uses.iter().filter(|used| counts(module, used)).map(|used| &used.path).chain(&module.paths);
         let targets = imports.filter_map(|import| modules.resolve(path, import)).map(|target| &target.file);
         let others = targets.filter(|target| **target != module.file && *target != Path::new("lib.rs"));
         graph.entry(module.file.clone()).or_default().extend(others.cloned());

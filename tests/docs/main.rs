@@ -19,7 +19,8 @@ fn read(path: &Path) -> String {
 /// The cells of each row of the tables below a heading of a page, up to the next heading.
 fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
     let text = read(&root().join(page));
-    let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{page} has no {heading:?}"));
+    let (_, section) =
+        text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{page} has no {heading:?}"));
     let section = section.split("\n## ").next().unwrap_or(section);
 
     let rows = section.lines().filter(|line| line.starts_with('|'));

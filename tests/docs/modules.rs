@@ -1,11 +1,11 @@
 //! The modules of the crate: which file defines each, and where a path in the code leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Attribute, Item, UseTree};
+use syn::{Attribute, Item, UseTree, Visibility};
 
 use crate::{read, root};
 
@@ -15,19 +15,35 @@ const DEPTH: u32 = 16;
 /// Names from the root of the crate, as in `["wire", "peer"]`.
 pub(crate) type ModulePath = Vec<String>;
 
+/// A name that `use` brings into a module.
+pub(crate) struct Use {
+    name: String,
+    /// What it stands for, as written.
+    pub(crate) path: Vec<String>,
+    is_public: bool,
+}
+
 /// A module without its tests.
 #[derive(Default)]
 pub(crate) struct Module {
     /// Relative to `src/`.
     pub(crate) file: PathBuf,
-    /// Names that `use` brings into the module, and the paths that they stand for, as written.
-    pub(crate) uses: Vec<(String, Vec<String>)>,
+    pub(crate) uses: Vec<Use>,
+    /// All names in items other than `use`.
+    names: BTreeSet<String>,
     /// The paths of `use …::*`.
     globs: Vec<Vec<String>>,
     /// Paths of two names or more that stand in other items.
     pub(crate) paths: Vec<Vec<String>>,
     /// Whether it does more than to declare modules and to re-export.
     has_items: bool,
+}
+
+impl Module {
+    /// Whether it only passes a name on: it is public, and nothing in the module uses it.
+    pub(crate) fn re_exports(&self, used: &Use) -> bool {
+        used.is_public && !self.names.contains(&used.name)
+    }
 }
 
 /// All modules that a build without tests has.
@@ -61,10 +77,15 @@ impl Modules {
                         }
                     }
                 }
-                Item::Use(item) => add_uses(&mut module, Vec::new(), item.tree),
+                Item::Use(item) => {
+                    let is_public = !matches!(item.vis, Visibility::Inherited);
+                    add_uses(&mut module, is_public, Vec::new(), item.tree);
+                }
                 item => {
                     module.has_items = true;
-                    add_paths(&mut module.paths, item.into_token_stream());
+                    let tokens = item.into_token_stream();
+                    add_names(&mut module.names, tokens.clone());
+                    add_paths(&mut module.paths, tokens);
                 }
             }
         }
@@ -117,9 +138,8 @@ impl Modules {
         }
 
         let own = self.0.get(module)?;
-        if let Some((_, target)) = own.uses.iter().find(|(bound, _)| bound == name) {
-            // Not `use name::…` itself, which would lead here again.
-            let path: Vec<String> = target.iter().chain(rest).cloned().collect();
+        if let Some(used) = own.uses.iter().find(|used| used.name == name) {
+            let path: Vec<String> = used.path.iter().chain(rest).cloned().collect();
             return self.resolve_within(module, &path, depth);
         }
 
@@ -137,27 +157,37 @@ pub(crate) fn file_of(path: &[String]) -> PathBuf {
     if root().join("src").join(&file).exists() { file } else { stem.join("mod.rs") }
 }
 
-fn add_uses(module: &mut Module, mut prefix: Vec<String>, tree: UseTree) {
-    match tree {
+fn add_uses(module: &mut Module, is_public: bool, mut prefix: Vec<String>, tree: UseTree) {
+    let name = match tree {
         UseTree::Path(path) => {
             prefix.push(path.ident.to_string());
-            add_uses(module, prefix, *path.tree);
+            return add_uses(module, is_public, prefix, *path.tree);
         }
-        UseTree::Group(group) => group.items.into_iter().for_each(|tree| add_uses(module, prefix.clone(), tree)),
-        UseTree::Glob(_) => module.globs.push(prefix),
-        UseTree::Name(name) if name.ident == "self" => {
-            let bound = prefix.last().cloned().unwrap_or_default();
-            module.uses.push((bound, prefix));
+        UseTree::Group(group) => {
+            return group.items.into_iter().for_each(|tree| add_uses(module, is_public, prefix.clone(), tree));
         }
+        UseTree::Glob(_) => return module.globs.push(prefix),
+        UseTree::Name(name) if name.ident == "self" => prefix.last().cloned().unwrap_or_default(),
         UseTree::Name(name) => {
             prefix.push(name.ident.to_string());
-            module.uses.push((name.ident.to_string(), prefix));
+            name.ident.to_string()
         }
         UseTree::Rename(rename) => {
             if rename.ident != "self" {
                 prefix.push(rename.ident.to_string());
             }
-            module.uses.push((rename.rename.to_string(), prefix));
+            rename.rename.to_string()
+        }
+    };
+    module.uses.push(Use { name, path: prefix, is_public });
+}
+
+fn add_names(names: &mut BTreeSet<String>, tokens: TokenStream) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(ident) => drop(names.insert(ident.to_string())),
+            TokenTree::Group(group) => add_names(names, group.stream()),
+            _ => {}
         }
     }
 }
