@@ -14,6 +14,7 @@ use serde_json::Value;
 use tidings::clock::SystemClock;
 use tidings::config::{AccessMode, Settings};
 use tidings::node::{Node, StartError};
+use tidings::partition::OwnerIndex;
 use tidings::swarm::{Announce, Event, InfoHash, PeerAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -106,7 +107,7 @@ async fn announce(node: &Node, port: u16, count: u16, event: Event, seeder: bool
 /// Keeps the thread of an owner busy, and so all that runs on it.
 fn hang(node: &Node, duration: Duration) {
     let router = node.router().clone();
-    tokio::spawn(async move { router.visit_owner(0, move |_, _| std::thread::sleep(duration)).await });
+    tokio::spawn(async move { router.visit_owner(OwnerIndex(0), move |_, _| std::thread::sleep(duration)).await });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

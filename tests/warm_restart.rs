@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tidings::clock::SystemClock;
 use tidings::config::Settings;
 use tidings::node::Node;
+use tidings::partition::OwnerIndex;
 use tidings::router::Unavailable;
 use tidings::swarm::{Announce, Event, Family, InfoHash, PeerAddr};
 
@@ -169,9 +170,11 @@ async fn an_owner_that_panics_is_refilled_while_the_others_serve() {
     snapshot(&node).await;
 
     let owners = node.router().owners().clone();
-    let others: Vec<_> = (0..SWARMS).map(info_hash).filter(|it| owners.place(owners.hash(it), 4) != 1).collect();
+    let others: Vec<_> =
+        (0..SWARMS).map(info_hash).filter(|it| owners.owner_of_swarm(owners.hash(it)) != OwnerIndex(1)).collect();
     // A panic without its message and backtrace, which in a debug build stalls the whole thread.
-    let panics = node.router().visit_owner(1, |_, _| std::panic::resume_unwind(Box::new("on purpose"))).await;
+    let panics =
+        node.router().visit_owner(OwnerIndex(1), |_, _| std::panic::resume_unwind(Box::new("on purpose"))).await;
     assert!(panics.is_err_and(|Unavailable| true));
     for _ in 0..20 {
         let counts = node.router().scrape(Family::V4, &others).await.unwrap();

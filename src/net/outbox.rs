@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::kernel::{Endpoint, Sender};
-use crate::telemetry::trace::{OpenTrace, names::span};
+use crate::telemetry::trace::{RequestTrace, names::span};
 
 /// Datagrams of one `sendmmsg`.
 const BATCH: usize = 64;
@@ -34,7 +34,7 @@ struct Queue {
     replies: Vec<Reply>,
     /// Of the replies, those that are traced: most often none.
     #[expect(clippy::vec_box, reason = "it came in a box, and is far larger than a reply")]
-    traced: Vec<Box<OpenTrace>>,
+    traced: Vec<Box<RequestTrace>>,
     sender: Sender,
     /// Somebody on this thread will call [`Outbox::flush`] soon.
     flush_due: bool,
@@ -109,7 +109,7 @@ impl Writer<'_> {
     }
 
     /// Says that the last reply is traced. Its trace ends when the reply is sent.
-    pub fn traced(&mut self, trace: Box<OpenTrace>) {
+    pub fn traced(&mut self, trace: Box<RequestTrace>) {
         self.queue.traced.push(trace);
     }
 

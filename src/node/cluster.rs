@@ -323,7 +323,7 @@ impl Cluster {
             let _ = handle.await;
             ended.send_replace(true);
         });
-        service.follow(manager.clone());
+        service.set_manager(manager.clone());
         tokio::spawn(tell_members(heard.members, manager.clone()));
         tokio::spawn(tick(manager.clone()));
         let leave_timeout = Duration::from_secs(cluster.leave_timeout.into());

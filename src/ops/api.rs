@@ -254,7 +254,7 @@ pub(super) async fn swarm(context: &Context, hex: &str) -> Result<Swarm, SwarmEr
         known.then_some(families)
     });
     let [ipv4, ipv6] = found.await?.ok_or(SwarmError::Unknown)?;
-    let (owner, partition) = (owners.place(hash, owners.load().len()), owners.partition(hash));
+    let (owner, partition) = (owners.owner_of_swarm(hash).0, owners.partition(hash));
     let table = context.router.routes().map(|routes| holders(&routes.table, partition));
     let (held_here, regions) = table.unwrap_or((true, Vec::new()));
     Ok(Swarm { info_hash: info_hash.to_string(), partition, owner, held_here, regions, ipv4, ipv6 })

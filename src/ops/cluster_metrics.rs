@@ -50,7 +50,7 @@ fn routing(out: &mut Exposition, context: &Context) {
         let counts = &cluster.metrics;
         let ways = [
             ("region", &counts.forwarded),
-            ("abroad", &counts.forwarded_abroad),
+            ("cross_region", &counts.forwarded_cross_region),
             ("again", &counts.retried),
             ("nobody", &counts.last_resort),
             ("served", &counts.served),
@@ -59,7 +59,7 @@ fn routing(out: &mut Exposition, context: &Context) {
         out.single(&metric::STALE_ANSWERS, cluster.stale.served.load(Relaxed) as f64);
     }
     if let Some(replication) = &context.replication {
-        let to = [("region", &replication.records), ("abroad", &replication.records_abroad)];
+        let to = [("region", &replication.records), ("cross_region", &replication.cross_region_records)];
         out.by_label(&metric::REPLICATED_RECORDS, to.map(|(to, count)| ([to], count.load(Relaxed) as f64)));
     }
 }

@@ -14,6 +14,7 @@ use super::Context;
 use super::probe::{self, Answer, ProbeError};
 use crate::clock::Clock;
 use crate::frontend::access_list::AccessList;
+use crate::partition::OwnerIndex;
 use crate::router::Router;
 
 /// How long each check may take.
@@ -91,7 +92,7 @@ impl Readiness {
             checks.push(Box::pin(self.check(format!("http://{addr}"), self.announced(probe))));
         }
         for owner in 0..self.router.owners().load().len() {
-            let visit = async move { Ok(self.router.visit_owner(owner, |_, _| ()).await?) };
+            let visit = async move { Ok(self.router.visit_owner(OwnerIndex(owner), |_, _| ()).await?) };
             checks.push(Box::pin(self.check(format!("owner {owner}"), visit)));
         }
         let checks = join_all(checks).await;

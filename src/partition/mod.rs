@@ -17,7 +17,8 @@ pub use manager::{
     SharedStatus, Transfer,
 };
 pub use owner::{
-    Answers, Common, Message, Overloaded, OwnerHandle, OwnerThread, Owners, PartialReplies, Partitions, Routed,
-    RoutedAnnounce, Start, Status, Supervisor, SupervisorArguments, Tally, UdpAnnounce, jittered, traced,
+    AnnounceBatch, AnnounceRequest, Answer, Answers, Common, HttpAnswer, Message, Overloaded, OwnerHandle, OwnerIndex,
+    OwnerThread, Owners, PartialReplies, Partitions, PeerBatch, ReplyTo, ReplyWriter, Start, Status, Supervisor,
+    SupervisorArguments, Tally, UdpClient, jittered, summary, trace_slow,
 };
 pub use replication::{DeltaQueue, Peer, QueueStatus, Replication, Route, Routes, SharedRoutes};

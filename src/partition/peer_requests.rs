@@ -31,7 +31,7 @@ pub fn merge_deltas(
     let handles = owners.load();
     let mut lists: Vec<RecordBatch> = handles.iter().map(|_| RecordBatch::default()).collect();
     for part in record_codec::parts(bytes).map_while(Result::ok) {
-        let owner = owners.place(owners.hash(&part.info_hash), handles.len());
+        let owner = owners.owner_of(owners.partition(owners.hash(&part.info_hash)), handles.len()).0;
         if let Some(list) = lists.get_mut(owner) {
             list.push_part(&part);
         }

@@ -139,6 +139,6 @@ impl Node {
 
     pub fn counts(&self, swarm: u32) -> Counts {
         let info_hash = info_hash(swarm);
-        self.partitions.counts(Family::V4, self.hash.info_hash(&info_hash), &info_hash)
+        self.partitions.counts(Family::V4, &self.hash.swarm_key(info_hash))
     }
 }

@@ -1,239 +1,196 @@
-//! Announces that came by UDP on their way to another node: a batch is one request, and its replies go to the clients as
-//! they come.
+//! Announces on their way to another node: a batch is one request, and its replies go to the clients as they come. What is
+//! not answered in time goes to the next node that holds its partition, and in the end is answered from what this node knows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{ClusterRouting, NO_HOLDER, Router, STALE_INTERVALS};
+use super::dispatch::NextHops;
+use super::{ClusterRouting, Router, STALE_INTERVALS};
 use crate::cluster::NodeIndex;
 use crate::link::{Class, Completion, LinkError};
 use crate::net::outbox::Outbox;
-use crate::partition::{Route, Routes, Tally, UdpAnnounce, jittered, traced};
+use crate::partition::{AnnounceRequest, Answer, ReplyTo, ReplyWriter, Routes, jittered};
 use crate::swarm::Source;
-use crate::telemetry::trace::{FlightRecord, Transport, Why, names::key, names::span};
-use crate::wire::peer::{Reply, Request};
-use crate::wire::{peer::announces as routed, udp};
+use crate::telemetry::trace::{AnsweredFrom, BatchTimes, ErrorType, Transport, Unsampled, names::span};
+use crate::wire::peer::{Reply, Request, announces};
 
-/// How many times the deadline of a node after its begin a request is no longer worth an answer.
-const FORGOTTEN: u32 = 4;
+/// How many times the deadline of a node after its arrival an announce is given up.
+const GIVEN_UP: u32 = 4;
 
-impl Router {
-    /// Sends announces to the node at this position of the table; those for the position after the last go to nobody.
-    pub(super) fn forward(
-        &self,
-        node: usize,
-        announces: Vec<UdpAnnounce>,
-        routes: &Routes,
-        outbox: &Arc<Outbox>,
-        record: FlightRecord,
-    ) {
-        let Some(cluster) = &self.cluster else { return };
-        let began = cluster.clock.now().uptime;
-        let flight = Flight::new(self, cluster, announces, outbox, began, record);
-        match routes.table.indexes().nth(node) {
-            Some(node) => flight.send(routes, node),
-            None => flight.last_resort(),
-        }
-    }
-}
-
-/// Announces of one request, and what is needed to answer them.
-struct Flight {
+/// Announces of one request to another node, and what is needed to answer them.
+pub(super) struct Forwarding {
     router: Router,
     cluster: Arc<ClusterRouting>,
-    /// Those without an answer yet are `Some`.
-    announces: Vec<Option<UdpAnnounce>>,
-    outbox: Arc<Outbox>,
-    /// When the clients' requests came in.
+    /// By their position in the request; `None` once answered.
+    requests: Vec<Option<AnnounceRequest>>,
+    /// `None` if none came by UDP.
+    outbox: Option<Arc<Outbox>>,
+    /// When this node began to look for an answer.
     began: Duration,
-    /// The times of their batch.
-    record: FlightRecord,
+    times: BatchTimes,
     /// Nodes that were asked.
     tried: Vec<NodeIndex>,
 }
 
-impl Flight {
-    fn new(
+impl Forwarding {
+    /// For a batch with these times; `None` on a node without a cluster.
+    pub(super) fn new(
         router: &Router,
-        cluster: &Arc<ClusterRouting>,
-        announces: Vec<UdpAnnounce>,
-        outbox: &Arc<Outbox>,
-        began: Duration,
-        record: FlightRecord,
-    ) -> Self {
-        let announces = announces.into_iter().map(Some).collect();
-        let (router, cluster, outbox) = (router.clone(), cluster.clone(), outbox.clone());
-        Self { router, cluster, announces, outbox, began, record, tried: Vec::new() }
+        requests: Vec<AnnounceRequest>,
+        outbox: Option<Arc<Outbox>>,
+        times: BatchTimes,
+    ) -> Option<Self> {
+        let cluster = router.cluster.clone()?;
+        let began = cluster.clock.now().uptime;
+        let requests = requests.into_iter().map(Some).collect();
+        Some(Self { router: router.clone(), cluster, requests, outbox, began, times, tried: Vec::new() })
     }
 
-    fn send(mut self, routes: &Routes, node: NodeIndex) {
+    /// The rest of this batch for another node.
+    fn continued(&self, requests: Vec<AnnounceRequest>) -> Self {
+        Self {
+            router: self.router.clone(),
+            cluster: self.cluster.clone(),
+            requests: requests.into_iter().map(Some).collect(),
+            outbox: self.outbox.clone(),
+            began: self.began,
+            times: self.times,
+            tried: self.tried.clone(),
+        }
+    }
+
+    /// Sends it to a node.
+    pub(super) fn send(mut self, routes: &Routes, node: NodeIndex) {
         let (Some(deadline), Some(peer)) = (self.cluster.time_left(self.began), routes.peer(node)) else {
-            return self.last_resort();
+            return self.answer_stale();
         };
-        self.cluster.count_forwarded(node, self.announces.len(), !self.tried.is_empty());
+        self.cluster.count_forwarded(node, self.requests.len(), !self.tried.is_empty());
         self.tried.push(node);
-        let mut packed = routed::begin(self.cluster.sent(), self.announces.len());
+
+        let mut packed = announces::begin(self.cluster.sent(), self.requests.len());
         let mut spans = Vec::new();
-        for (index, request) in self.announces.iter_mut().flatten().enumerate() {
-            routed::push_announce(&mut packed, &request.announce);
+        for (index, request) in self.requests.iter_mut().flatten().enumerate() {
+            announces::push_announce(&mut packed, &request.announce);
             if let Some(trace) = &mut request.trace {
-                spans.push((index as u16, trace.call(span::CALL_ANNOUNCES, peer.link.target().id.to_string())));
+                let context = trace.begin_call(span::CALL_ANNOUNCES, peer.link.target().id.to_string());
+                spans.push((index as u16, context));
             }
         }
         let request = Request::Announces(packed.into());
         peer.link.send_traced(Class::Request, &request, &spans, deadline, Box::new(self));
     }
 
-    /// Sends what has no answer to those who hold it next. `error` is why it has none.
-    fn next(&mut self, error: &'static str) {
-        let left: Vec<UdpAnnounce> = self.announces.drain(..).flatten().collect();
+    /// Sends what has no answer, because of `error`, to the nodes that hold it next.
+    fn try_next(&mut self, error: ErrorType) {
+        let mut left: Vec<AnnounceRequest> = self.requests.drain(..).flatten().collect();
         if left.is_empty() {
             return;
         }
-        let routes = self.cluster.routes.load();
-        let mut by_node: BTreeMap<Option<NodeIndex>, Vec<UdpAnnounce>> = BTreeMap::new();
-        let mut here = Vec::new();
-        for mut request in left {
-            request.trace.iter_mut().for_each(|trace| trace.called(Some(error)));
-            match routes.next(self.router.owners.partition(request.hash), &self.tried) {
-                Route::Here(source) => {
-                    request.source = source;
-                    here.push(request);
-                }
-                Route::Node(node, _, source) => {
-                    request.source = source;
-                    by_node.entry(Some(node)).or_default().push(request);
-                }
-                Route::Nobody => by_node.entry(None).or_default().push(request),
-            }
+        for trace in left.iter_mut().filter_map(|request| request.trace.as_mut()) {
+            trace.end_call(Some(error));
         }
-        self.to_owners(here);
-        for (node, announces) in by_node {
-            let mut flight = Self::new(&self.router, &self.cluster, announces, &self.outbox, self.began, self.record);
-            flight.tried.clone_from(&self.tried);
-            match node {
-                Some(node) => flight.send(&routes, node),
-                None => flight.last_resort(),
-            }
+        let routes = self.cluster.routes.load();
+        let NextHops { by_node, here, no_holder } = NextHops::choose(&self.router, &routes, left, &self.tried);
+        self.router.send_to_owners(here, self.times);
+        for (node, requests) in by_node {
+            self.continued(requests).send(&routes, node);
+        }
+        if !no_holder.is_empty() {
+            self.continued(no_holder).answer_stale();
         }
     }
 
-    /// Nobody who holds them can be reached: clients are told what was last heard or what is known here, and the announces
-    /// are kept here until the others are back.
-    fn last_resort(mut self) {
-        let mut here = Vec::new();
+    /// No node that holds the partitions can be reached: answers with what was last heard of their swarms, or what this
+    /// node knows of them, and stores the announces here until the others are back.
+    pub(super) fn answer_stale(mut self) {
         let now = self.cluster.clock.now().uptime;
-        // This node stood still meanwhile: the client has long gone elsewhere, and has perhaps said other things there.
-        if now.saturating_sub(self.began) > self.cluster.deadline * FORGOTTEN {
+        // This node was paused in the meantime: the client has asked elsewhere, and may have announced other things there.
+        if now.saturating_sub(self.began) > self.cluster.deadline * GIVEN_UP {
             return;
         }
+        let requests: Vec<AnnounceRequest> = self.requests.drain(..).flatten().collect();
         let interval = self.cluster.interval.saturating_mul(STALE_INTERVALS);
-        let left: Vec<UdpAnnounce> = self.announces.drain(..).flatten().collect();
-        let mut tally = Tally::default();
-        let mut writer = self.outbox.writer();
-        for mut request in left {
+        let mut out = ReplyWriter::new(self.outbox.as_deref());
+        let mut here = Vec::with_capacity(requests.len());
+        for mut request in requests {
             self.cluster.metrics.last_resort.fetch_add(1, Relaxed);
             request.source = Source::Stale;
-            self.tell(&mut request, Why::Failed(NO_HOLDER), now);
-            let announce = &request.announce;
-            let stale = self.cluster.stale.get(request.hash, announce.peer.family(), announce.num_want, now);
-            if let Some((counts, peers)) = stale {
-                writer.reply(request.socket, &request.to, |out| {
-                    udp::write_announce(out, request.transaction_id, jittered(interval, rand::random()), &counts);
-                    out.extend_from_slice(&peers);
-                });
-                request.answered = true;
-                tally.add(announce.peer.family(), Source::Stale);
-                if let Some(mut trace) = request.trace.take() {
-                    trace.root().set(key::STALE, true);
-                    trace.answers(peers.len() / announce.peer.family().stride(), "cache");
-                    writer.traced(trace);
-                }
-            }
-            here.push(request);
-        }
-        writer.finish();
-        self.cluster.answers.udp(&tally, self.record.received, now);
-        self.to_owners(here);
-    }
+            self.trace_unsampled(&request, Unsampled::Failed(ErrorType::NoHolder), now);
+            request.fail(ErrorType::NoHolder);
 
-    fn to_owners(&self, announces: Vec<UdpAnnounce>) {
-        let owners = self.router.owners.load();
-        let mut lists: Vec<Vec<UdpAnnounce>> = Vec::new();
-        lists.resize_with(owners.len(), Vec::new);
-        for request in announces {
-            if let Some(list) = lists.get_mut(self.router.owners.place(request.hash, owners.len())) {
-                list.push(request);
-            }
-        }
-        for (owner, list) in owners.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
-            self.router.hand_to_owner(owner, list, self.record);
-        }
-    }
-
-    fn answer(&mut self, bytes: &[u8]) {
-        let now = self.cluster.clock.now().uptime;
-        let slow = self.cluster.traces.is_slow(self.record.received, now);
-        let mut tally = Tally::default();
-        let mut writer = self.outbox.writer();
-        for reply in routed::replies(bytes).map_while(Result::ok) {
-            let Some(mut request) = self.announces.get_mut(usize::from(reply.index)).and_then(Option::take) else {
+            let AnnounceRequest { announce, hash, .. } = request;
+            let stale = self.cluster.stale.get(hash, announce.peer.family(), announce.num_want, now);
+            let Some((counts, peers)) = stale else {
+                here.push(request);
                 continue;
             };
-            let interval = jittered(self.cluster.interval, rand::random());
-            writer.reply(request.socket, &request.to, |out| {
-                udp::write_announce(out, request.transaction_id, interval, &reply.counts);
-                out.extend_from_slice(reply.peers);
-            });
+            let interval = jittered(interval, rand::random());
+            request.answer(&Answer { counts, peers: &peers, interval, from: AnsweredFrom::Cache }, &mut out);
+            let (source, reply_to, trace) = (Source::Stale, ReplyTo::Answered, None);
+            here.push(AnnounceRequest { announce, hash, source, reply_to, trace });
+        }
+        out.finish(None, self.times, &self.cluster.answers, &self.cluster.traces);
+        self.router.send_to_owners(here, self.times);
+    }
+
+    /// Answers those announces that a reply of the other node is for.
+    fn answer(&mut self, bytes: &[u8]) {
+        let now = self.cluster.clock.now().uptime;
+        let slow = self.cluster.traces.is_slow(self.times.received, now);
+        let mut out = ReplyWriter::new(self.outbox.as_deref());
+        for reply in announces::replies(bytes).map_while(Result::ok) {
+            let Some(mut request) = self.requests.get_mut(usize::from(reply.index)).and_then(Option::take) else {
+                continue;
+            };
+            if slow {
+                self.trace_unsampled(&request, Unsampled::Slow, now);
+            }
             let family = request.announce.peer.family();
-            tally.add(family, request.source);
             self.cluster.stale.put(request.hash, family, &reply.counts, reply.peers, now);
-            if let Some(mut trace) = request.trace.take() {
-                trace.called(None);
-                trace.answers(reply.peers.len() / family.stride(), "remote");
-                writer.traced(trace);
-            } else if slow {
-                self.tell(&mut request, Why::Slow, now);
+            if let Some(trace) = &mut request.trace {
+                trace.end_call(None);
             }
+            let interval = jittered(self.cluster.interval, rand::random());
+            let from = AnsweredFrom::Remote;
+            request.answer(&Answer { counts: reply.counts, peers: reply.peers, interval, from }, &mut out);
         }
-        drop(writer);
-        self.outbox.flush();
-        self.cluster.answers.udp(&tally, self.record.received, now);
+        if let Some(writer) = &mut out.udp {
+            writer.promise_flush();
+        }
+        out.finish(None, self.times, &self.cluster.answers, &self.cluster.traces);
+        if let Some(outbox) = &self.outbox {
+            outbox.flush();
+        }
     }
-}
 
-impl Flight {
-    /// Tells of an announce that was slow or has failed.
-    fn tell(&self, request: &mut UdpAnnounce, why: Why, now: Duration) {
+    /// Traces an announce by UDP that was not sampled but was slow or has failed, as far as the rate limit allows.
+    fn trace_unsampled(&self, request: &AnnounceRequest, why: Unsampled, now: Duration) {
         let traces = &self.cluster.traces;
-        match (&mut request.trace, why) {
-            (Some(trace), Why::Failed(error)) => trace.fail(error),
-            (Some(_), Why::Slow) => {}
-            (None, _) if traces.may_tell(now) => {
-                let said = traced::said(&request.announce, self.router.owners.partition(request.hash));
-                let routes = self.cluster.routes.load();
-                let node = self.tried.last().and_then(|at| routes.table.nodes().get(at.index()));
-                let (client, node) = (traced::client(&request.to), node.map(|node| node.id.to_string()));
-                traces.afterwards(self.record, why, Transport::Udp, client, Some(&said), node);
-            }
-            (None, _) => {}
+        // HTTP frontends do this by themselves.
+        let by_udp = matches!(request.reply_to, ReplyTo::Udp(_));
+        if request.trace.is_some() || !by_udp || !traces.allows_unsampled(now) {
+            return;
         }
+        let routes = self.cluster.routes.load();
+        let node = self.tried.last().and_then(|node| routes.table.nodes().get(node.index()));
+        let node = node.map(|node| node.id.to_string());
+        let summary = request.summary(self.router.owners.partitions());
+        traces.record_unsampled(self.times, why, Transport::Udp, request.client(), Some(&summary), node);
     }
 }
 
-impl Completion for Flight {
+impl Completion for Forwarding {
     fn reply(&mut self, reply: Reply, last: bool) {
         if let Reply::Announces(bytes) = &reply {
             self.answer(bytes);
         }
         if last {
-            self.next("not_answered");
+            self.try_next(ErrorType::NotAnswered);
         }
     }
 
     fn failed(mut self: Box<Self>, error: LinkError) {
-        self.next(error.kind());
+        self.try_next(ErrorType::Link(error.kind()));
     }
 }

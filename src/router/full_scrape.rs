@@ -3,10 +3,10 @@
 use tokio::sync::mpsc;
 
 use super::{Router, Unavailable};
-use crate::partition::Partitions;
+use crate::partition::{OwnerIndex, Partitions};
 use crate::swarm::{AddressFamily, Counts, Family, InfoHash, Store};
 
-/// Swarms of a batch: what owners tell in a few dozen microseconds.
+/// Swarms of a batch: owners look them up in a few dozen microseconds.
 const BATCH: usize = 512;
 /// Batches that wait for a slow reader.
 const WAITING: usize = 2;
@@ -32,24 +32,24 @@ impl Router {
 
     async fn walk(&self, family: Family, batches: &mpsc::Sender<Batch>) -> Result<(), Unavailable> {
         let mut info_hashes = Vec::new();
-        for owner in 0..self.owners.load().len() {
+        for owner in (0..self.owners.load().len()).map(OwnerIndex) {
             // Downwards from above any position, see `Store::swarm`.
             let mut end = usize::MAX;
             while end > 0 {
-                let told = self.visit_owner(owner, move |partitions, _| names(partitions, family, end)).await?;
-                info_hashes.extend(told.0);
-                end = told.1;
+                let names = move |partitions: &mut Partitions, _| names(partitions, family, end);
+                let (found, next) = self.visit_owner(owner, names).await?;
+                info_hashes.extend(found);
+                end = next;
             }
         }
         info_hashes.sort_unstable();
         // A swarm that moved during the walk was seen twice.
         info_hashes.dedup();
         for info_hashes in info_hashes.chunks(BATCH) {
-            let hashes: Vec<_> =
-                info_hashes.iter().map(|info_hash| (self.owners.hash(info_hash), *info_hash)).collect();
-            let counts = self.scrape_here(family, &hashes).await?;
+            let keys: Vec<_> = info_hashes.iter().map(|info_hash| self.owners.key(*info_hash)).collect();
+            let counts = self.scrape_here(family, &keys).await?;
             let swarms = info_hashes.iter().copied().zip(counts);
-            // A swarm of tombstones alone is none to anybody else.
+            // A swarm of tombstones alone does not exist for clients.
             let living = swarms.filter(|(_, counts)| counts.seeders + counts.leechers > 0);
             if batches.send(Ok(living.collect())).await.is_err() {
                 return Ok(());

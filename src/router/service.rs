@@ -1,4 +1,4 @@
-//! What other nodes ask of this one.
+//! Requests of other nodes.
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,13 +10,16 @@ use super::{ClusterRouting, Router};
 use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
 use crate::partition::anti_entropy::pull::Chunk;
-use crate::partition::{ManagerMessage, Message, PartialReplies, Routed, RoutedAnnounce, peer_requests, traced};
-use crate::swarm::{Family, InfoHash, Partition};
-use crate::telemetry::trace::{OpenTrace, names::span};
-use crate::wire::peer::announces as routed;
+use crate::partition::{
+    AnnounceBatch, AnnounceRequest, ManagerMessage, Message, PartialReplies, PeerBatch, ReplyTo as AnnounceReplyTo,
+    peer_requests, summary,
+};
+use crate::swarm::{Family, InfoHash, Partition, Source};
+use crate::telemetry::trace::{BatchTimes, ErrorType, RequestTrace, names::span};
+use crate::wire::peer::announces;
 use crate::wire::peer::{Refusal, Reply, Request};
 
-/// Info hashes of one scrape of another node, at the most.
+/// The most info hashes of one scrape of another node.
 const MAX_SCRAPE: usize = 10_000;
 
 /// Answers other nodes from the owners of this one.
@@ -27,57 +30,56 @@ pub struct ClusterService {
 }
 
 impl ClusterService {
-    /// Answers from what this router finds here.
+    /// Answers from the owners of this router.
     pub fn new(router: Router) -> Self {
         Self { router, manager: OnceLock::new(), lateness: Lateness::default() }
     }
 
-    /// Tells the manager what concerns it, from now on.
-    pub fn follow(&self, manager: ActorRef<ManagerMessage>) {
-        // Once, by the node that makes both.
+    /// Passes on what concerns the partition manager, from now on.
+    pub fn set_manager(&self, manager: ActorRef<ManagerMessage>) {
+        // Called once, by the node that makes both.
         let _ = self.manager.set(manager);
     }
 
+    /// Announces of another node's clients: sorts them by owner, each of which sends a part of the reply.
     fn announces(&self, cluster: &ClusterRouting, from: &NodeId, packed: &[u8], reply: ReplyTo) {
-        let Ok((sent, announces)) = routed::announces(packed) else { return refuse(&reply, Refusal::Malformed) };
+        let Ok((sent, announces)) = announces::announces(packed) else { return refuse(&reply, Refusal::Malformed) };
         let now = cluster.clock.now().uptime;
-        let serve =
-            |(position, caller): &(u16, _)| Some((*position, cluster.traces.serve(span::CALL_ANNOUNCES, *caller)?));
-        let mut served: Vec<(u16, Box<OpenTrace>)> = reply.traces().iter().filter_map(serve).collect();
+        let mut traces = OpenTraces::start(cluster, &reply);
         if self.lateness.is_late(from, sent, now, cluster.deadline) {
-            served.iter_mut().for_each(|(_, trace)| trace.fail("late"));
+            traces.fail(ErrorType::Late);
             return refuse(&reply, Refusal::Overloaded);
         }
-        let owners = self.router.owners.load();
+
+        let owners = &self.router.owners;
         let routes = cluster.routes.load();
-        let mut lists: Vec<Vec<RoutedAnnounce>> = Vec::new();
-        lists.resize_with(owners.len(), Vec::new);
-        for (index, announce) in announces.iter().enumerate() {
-            let (index, hash) = (index as u16, self.router.owners.hash(&announce.info_hash));
-            let partition = self.router.owners.partition(hash);
-            // What is not held here is left without an answer, and the other node asks the next.
-            if routes.table.is_held_here(partition)
-                && let Some(list) = lists.get_mut(self.router.owners.place(hash, owners.len()))
-            {
-                let at = served.iter().position(|(position, _)| *position == index);
-                let mut trace = at.map(|at| served.swap_remove(at).1);
-                trace.iter_mut().for_each(|trace| trace.says(&traced::said(announce, partition)));
-                list.push(RoutedAnnounce { index, hash, announce: *announce, trace });
+        let requests = announces.iter().enumerate().filter_map(|(index, announce)| {
+            let (index, hash) = (index as u16, owners.hash(&announce.info_hash));
+            let partition = owners.partition(hash);
+            // What is not held here is left without an answer, and the other node asks the next one.
+            if !routes.table.is_held_here(partition) {
+                return None;
             }
-        }
-        served.iter_mut().for_each(|(_, trace)| trace.fail("not_held"));
+            let mut trace = traces.take(index);
+            if let Some(trace) = &mut trace {
+                trace.describe(&summary(announce, partition));
+            }
+            let reply_to = AnnounceReplyTo::Peer(index);
+            Some(AnnounceRequest { announce: *announce, hash, source: Source::Owner, reply_to, trace })
+        });
+        let groups: Vec<_> = owners.group_by_owner(requests, |request| request.hash).collect();
+        traces.fail(ErrorType::NotHeld);
         cluster.metrics.served.fetch_add(announces.len() as u64, Relaxed);
-        let count = lists.iter().filter(|list| !list.is_empty()).count();
-        if count == 0 {
+        if groups.is_empty() {
             return refuse(&reply, Refusal::NotHeld);
         }
-        let parts = PartialReplies::new(reply, count);
-        for (owner, announces) in owners.iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
-            let (parts, until) = (parts.clone(), now + cluster.deadline);
-            let message = Message::Routed(Routed { announces, parts: parts.clone(), until });
-            if self.router.send(owner, message).is_err() {
-                parts.send(&Reply::Announces(Vec::new().into()));
-            }
+
+        let peer = PeerBatch { replies: PartialReplies::new(reply, groups.len()), until: now + cluster.deadline };
+        let times = BatchTimes { received: now, handed: now, began: now };
+        for (owner, requests) in groups {
+            let batch = AnnounceBatch { requests, times, peer: Some(peer.clone()) };
+            // An owner that is overloaded sends an empty part.
+            let _ = self.router.send(&owner, Message::Announces(batch));
         }
     }
 
@@ -87,11 +89,11 @@ impl ClusterService {
             return refuse(&reply, Refusal::Malformed);
         }
         let info_hashes = info_hashes.iter().map(|bytes| InfoHash(*bytes));
-        let hashes: Vec<_> = info_hashes.map(|info_hash| (self.router.owners.hash(&info_hash), info_hash)).collect();
+        let keys: Vec<_> = info_hashes.map(|info_hash| self.router.owners.key(info_hash)).collect();
         let router = self.router.clone();
         tokio::spawn(async move {
             let family = if v6 { Family::V6 } else { Family::V4 };
-            match router.scrape_here(family, &hashes).await {
+            match router.scrape_here(family, &keys).await {
                 Err(_) => refuse(&reply, Refusal::Overloaded),
                 Ok(counts) => {
                     let counts = counts.iter().map(|it| [it.seeders, it.leechers, it.partial_seeds, it.completed]);
@@ -101,14 +103,14 @@ impl ClusterService {
         });
     }
 
-    /// Whether a partition may be copied by another node: it is held here, and if that node is to hold it, this one already
-    /// tells it of all changes. Else changes could be lost between the copy and the first of them.
+    /// Whether another node may copy a partition: it is held here, and if that node is assigned it, this one already
+    /// replicates all changes to it. Otherwise changes between the copy and the first of them could be lost.
     fn may_copy(&self, cluster: &ClusterRouting, partition: Partition, from: &NodeId) -> bool {
         let routes = cluster.routes.load();
         let table = &routes.table;
         let Some(node) = table.index_of(from) else { return false };
-        let told = table.replicas(partition).contains(&node) || !table.is_in_own_region(node);
-        self.router.owners.partitions().contains(partition) && table.is_held_here(partition) && told
+        let replicated = table.replicas(partition).contains(&node) || !table.is_in_own_region(node);
+        self.router.owners.partitions().contains(partition) && table.is_held_here(partition) && replicated
     }
 }
 
@@ -127,7 +129,7 @@ impl Service for ClusterService {
             }
             Request::Deltas { forward, waited, pieces } => {
                 let caller = reply.traces().first().copied();
-                let mut trace = caller.and_then(|(_, caller)| cluster.traces.serve(span::CALL_DELTAS, caller));
+                let mut trace = caller.and_then(|(_, caller)| cluster.traces.start_server(span::CALL_DELTAS, caller));
                 let steps = trace.as_mut().map(|trace| trace.lend());
                 peer_requests::merge_deltas(
                     &owners,
@@ -142,7 +144,9 @@ impl Service for ClusterService {
                             reply.send(&Reply::Done, true);
                         }
                         Err(refusal) => {
-                            trace.iter_mut().for_each(|trace| trace.fail("not_merged"));
+                            if let Some(trace) = &mut trace {
+                                trace.fail(ErrorType::NotMerged);
+                            }
                             refuse(&reply, refusal);
                         }
                     },
@@ -177,4 +181,26 @@ impl Service for ClusterService {
 
 fn refuse(reply: &ReplyTo, refusal: Refusal) {
     reply.send(&Reply::Refused(refusal), true);
+}
+
+/// The traces of those announces of a request that the other node traces, by their position.
+struct OpenTraces(Vec<(u16, Box<RequestTrace>)>);
+
+impl OpenTraces {
+    fn start(cluster: &ClusterRouting, reply: &ReplyTo) -> Self {
+        let start = |(position, caller): &(u16, _)| {
+            Some((*position, cluster.traces.start_server(span::CALL_ANNOUNCES, *caller)?))
+        };
+        Self(reply.traces().iter().filter_map(start).collect())
+    }
+
+    fn take(&mut self, index: u16) -> Option<Box<RequestTrace>> {
+        let at = self.0.iter().position(|(position, _)| *position == index)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// Those that were not taken have failed.
+    fn fail(&mut self, error: ErrorType) {
+        self.0.iter_mut().for_each(|(_, trace)| trace.fail(error));
+    }
 }

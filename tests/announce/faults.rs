@@ -7,6 +7,7 @@ use tidings::swarm::InfoHash;
 
 use super::client::{ANNOUNCE, Announce, Client, be32, leecher};
 use super::node::{Node, settings};
+use tidings::partition::OwnerIndex;
 
 fn swarm(number: u8) -> Announce {
     Announce { info_hash: [number.wrapping_mul(151); 20], ..leecher(1) }
@@ -16,15 +17,14 @@ fn swarm(number: u8) -> Announce {
 fn a_panic_in_one_owner_leaves_the_others_serving_and_is_counted() {
     let node = Node::start(settings());
     let (client, router) = (node.v4(), node.get().router());
-    let owners = router.owners().load().len();
-    let owner_of = |number| router.owners().place(router.owners().hash(&InfoHash(swarm(number).info_hash)), owners);
+    let owner_of = |number| router.owners().owner_of_swarm(router.owners().hash(&InfoHash(swarm(number).info_hash)));
     (0..64).for_each(|number| _ = client.announce(&swarm(number)));
 
-    let visit = router.visit_owner(0, |_, _| -> () { panic!("as the test wants it") });
+    let visit = router.visit_owner(OwnerIndex(0), |_, _| -> () { panic!("as the test wants it") });
     assert!(node.runtime.block_on(visit).is_err());
 
     // The others know what they knew, at once.
-    for number in (0..64).filter(|number| owner_of(*number) != 0) {
+    for number in (0..64).filter(|number| owner_of(*number) != OwnerIndex(0)) {
         assert_eq!(client.scrape(&[swarm(number).info_hash]), [[0, 0, 1]], "swarm {number}");
     }
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -34,7 +34,7 @@ fn a_panic_in_one_owner_leaves_the_others_serving_and_is_counted() {
     }
     assert_eq!(router.owners().restarts.load(Relaxed), 1);
     // The new one starts empty and serves.
-    let lost: Vec<_> = (0..64).filter(|number| owner_of(*number) == 0).collect();
+    let lost: Vec<_> = (0..64).filter(|number| owner_of(*number) == OwnerIndex(0)).collect();
     assert!(!lost.is_empty());
     for number in lost {
         assert_eq!(client.announce(&swarm(number)).leechers, 1, "swarm {number}");
@@ -51,11 +51,11 @@ fn trap_37_an_owner_that_is_behind_has_a_bounded_queue() {
     let clients: Vec<Client> = (0..16).map(|_| node.v4()).collect();
     let owners = router.owners();
     let of_first =
-        |number: &u8| owners.place(owners.hash(&InfoHash(swarm(*number).info_hash)), owners.load().len()) == 0;
+        |number: &u8| owners.owner_of_swarm(owners.hash(&InfoHash(swarm(*number).info_hash))) == OwnerIndex(0);
     let swarms: Vec<u8> = (0..64).filter(of_first).take(4).collect();
     let (held, wait) = std::sync::mpsc::channel::<()>();
     let visit = router.clone();
-    let busy = node.runtime.spawn(async move { visit.visit_owner(0, move |_, _| wait.recv()).await });
+    let busy = node.runtime.spawn(async move { visit.visit_owner(OwnerIndex(0), move |_, _| wait.recv()).await });
     std::thread::sleep(Duration::from_millis(100));
     for round in 0..20 {
         for client in &clients {

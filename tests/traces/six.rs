@@ -128,7 +128,7 @@ fn a_forced_announce_at_a_node_that_does_not_own_it_is_one_trace() {
         tree::check(batch, &[]);
         assert_eq!(tree::names(batch), ["partition.merge", "replicate", DELTAS, DELTAS]);
         assert_ne!(batch[0].span.trace_id, caller.trace, "a batch has a trace of its own");
-        assert_eq!(tree::find(batch, "replicate", Internal).attribute("tracker.abroad").unwrap(), "true");
+        assert_eq!(tree::find(batch, "replicate", Internal).attribute("tracker.cross_region").unwrap(), "true");
         nodes.extend(batch.iter().map(|seen| seen.node.clone()));
     }
     assert!(nodes.len() >= 3, "{nodes:?}");

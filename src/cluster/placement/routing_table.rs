@@ -173,7 +173,7 @@ impl RoutingTable {
 
     /// For each other region the node that gets the deltas: its first candidate. If nobody there holds the partition, the
     /// first that is alive of those who are to hold it, or the first of them if all are dead.
-    pub fn abroad(&self, partition: Partition) -> &[NodeIndex] {
+    pub fn first_in_other_regions(&self, partition: Partition) -> &[NodeIndex] {
         let row = self.row(partition);
         let before = u32::from(row.candidates) + u32::from(row.placed) + u32::from(row.replicas);
         self.lists(row.start, before, row.abroad)

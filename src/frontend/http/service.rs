@@ -1,4 +1,4 @@
-//! What a request gets for an answer.
+//! Answers HTTP requests: announces, scrapes, and everything else.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -15,21 +15,20 @@ use super::body::ReplyBody;
 use super::connection::Activity;
 use super::metrics::{Action, Outcome};
 use super::{HttpContext, ProxyHeaderError};
-use crate::partition::{jittered, traced};
+use crate::partition::{jittered, summary};
 use crate::router::{self, STALE_INTERVALS};
 use crate::swarm::{Announce, Event, Family, Partition, PeerAddr};
-use crate::telemetry::trace::{FlightRecord, OpenTrace, Parent, TRACEPARENT, Transport, Why, names::span};
+use crate::telemetry::trace::{
+    BatchTimes, ErrorType, Parent, RequestTrace, TRACEPARENT, Transport, Unsampled, names::span,
+};
 use crate::wire::answered_by::{NODE_HEADER, PROBE_HEADER, REGION_HEADER};
 use crate::wire::bencode::{self, RetryIn};
 use crate::wire::query::{AnnounceQuery, QueryError, ScrapeQuery};
 
 /// What `/` says to a person who looks.
 const WELCOME: &str = "This is a BitTorrent tracker. Put the URL of its /announce into a torrent.\n";
-/// When a client may ask again if nobody could answer (BEP 31).
+/// When a client may ask again if no owner could answer (BEP 31).
 const RETRY_IN: RetryIn = RetryIn::Minutes(5);
-
-/// Why an announce has failed that nobody could answer.
-const UNAVAILABLE: &str = "unavailable";
 
 /// What all requests of a connection share.
 pub(super) struct Session {
@@ -165,7 +164,9 @@ impl Session {
         let mut trace = self.trace(headers, seen, received);
         let client = options.external.of(seen);
         if !self.context.access_list.load().permits(&query.info_hash) {
-            trace.iter_mut().for_each(|trace| trace.fail("forbidden"));
+            if let Some(trace) = &mut trace {
+                trace.fail(ErrorType::Forbidden);
+            }
             return Err(Failure::Denied);
         }
         let announce = Announce {
@@ -183,19 +184,19 @@ impl Session {
         };
         let owners = self.context.router.owners();
         let partition = owners.partition(owners.hash(&announce.info_hash));
+        let sampled = trace.is_some();
         if let Some(trace) = &mut trace {
             trace.steps().step(span::ADMIT);
-            trace.says(&traced::said(&announce, partition));
+            trace.describe(&summary(&announce, partition));
         }
-        let record = FlightRecord { received, handed: traces.now(), began: Duration::ZERO };
-        let reply = self.context.router.announce_traced(announce, trace.as_deref_mut()).await;
-        match (&mut trace, &reply) {
-            (Some(trace), Err(_)) => trace.fail(UNAVAILABLE),
-            (Some(_), Ok(_)) => {}
-            (None, _) if traces.is_on() => self.tell_afterwards(record, &announce, partition, seen, reply.is_err()),
-            (None, _) => {}
+
+        let times = BatchTimes { received, handed: traces.now(), began: Duration::ZERO };
+        let answer = self.context.router.announce_by_http(announce, trace, times).await;
+        if !sampled && traces.is_on() {
+            self.trace_unsampled(times, &announce, partition, seen, answer.is_err());
         }
-        let reply = reply?;
+        let (reply, trace) = answer?;
+
         let mut out = Vec::new();
         let (source, stale) = (reply.source, reply.stale);
         let interval = if stale { options.interval.saturating_mul(STALE_INTERVALS) } else { options.interval };
@@ -218,17 +219,17 @@ impl Session {
     }
 
     /// The trace of an announce that is chosen, or that a probe has sent.
-    fn trace(&self, headers: &HeaderMap, client: IpAddr, received: Duration) -> Option<Box<OpenTrace>> {
+    fn trace(&self, headers: &HeaderMap, client: IpAddr, received: Duration) -> Option<Box<RequestTrace>> {
         let traces = &self.context.traces;
         let parent =
             traces.trusts(client).then(|| headers.get(TRACEPARENT)?.to_str().ok().and_then(Parent::parse)).flatten();
-        traces.announce(traces.choose(), parent, received, Transport::Http, client)
+        traces.start_announce(traces.sample(), parent, received, Transport::Http, client)
     }
 
-    /// Tells of an announce that has no trace if it was slow or has failed.
-    fn tell_afterwards(
+    /// Traces an announce that was not sampled if it was slow or has failed, as far as the rate limit allows.
+    fn trace_unsampled(
         &self,
-        record: FlightRecord,
+        times: BatchTimes,
         announce: &Announce,
         partition: Partition,
         client: IpAddr,
@@ -236,10 +237,10 @@ impl Session {
     ) {
         let traces = &self.context.traces;
         let now = traces.now();
-        let why = if failed { Why::Failed(UNAVAILABLE) } else { Why::Slow };
-        if (failed || traces.is_slow(record.received, now)) && traces.may_tell(now) {
-            let said = traced::said(announce, partition);
-            traces.afterwards(record, why, Transport::Http, Some(client), Some(&said), None);
+        let why = if failed { Unsampled::Failed(ErrorType::Unavailable) } else { Unsampled::Slow };
+        if (failed || traces.is_slow(times.received, now)) && traces.allows_unsampled(now) {
+            let summary = summary(announce, partition);
+            traces.record_unsampled(times, why, Transport::Http, Some(client), Some(&summary), None);
         }
     }
 

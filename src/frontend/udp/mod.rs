@@ -1,4 +1,4 @@
-//! The UDP frontend (BEP 15): drains a socket in batches, answers connects, hands announces to their owners.
+//! The UDP frontend (BEP 15): drains a socket in batches, answers connects, and dispatches announces to their owners.
 
 mod connection_id;
 mod metrics;
@@ -21,10 +21,12 @@ use super::external::External;
 use crate::clock::{Clock, Now};
 use crate::net::outbox::{Outbox, Writer};
 use crate::net::{Endpoint, Receiver, yield_once};
-use crate::partition::{Routes, UdpAnnounce, traced};
-use crate::router::Router;
-use crate::swarm::{Announce, Family, InfoHash, PeerAddr};
-use crate::telemetry::trace::{Countdown, FlightRecord, OpenTrace, Parent, Traces, Transport, Why, names::span};
+use crate::partition::{AnnounceRequest, ReplyTo, UdpClient, summary};
+use crate::router::{RoutedBatch, Router, RoutingSnapshot};
+use crate::swarm::{Announce, Family, InfoHash, PeerAddr, Source};
+use crate::telemetry::trace::{
+    BatchTimes, Countdown, ErrorType, Parent, RequestTrace, Traces, Transport, Unsampled, names::span,
+};
 use crate::wire::answered_by::{AnsweredBy, WHICH_NODE};
 use crate::wire::udp::{self, ParseError, Request, TransactionId};
 
@@ -34,10 +36,10 @@ const DATAGRAMS: usize = 64;
 const MAX_REQUEST: usize = 2048;
 /// Rounds without a pause after which a socket counts as busy.
 const BUSY: u32 = 8;
-/// Scrapes of one socket that wait for their owners, at the most.
+/// The most scrapes of one socket that may wait for their owners.
 const MAX_SCRAPES: usize = 1024;
 
-/// What the UDP frontends of all threads have in common.
+/// What the UDP frontends of all threads share.
 pub struct UdpContext {
     /// Where requests go.
     pub router: Router,
@@ -53,7 +55,7 @@ pub struct UdpContext {
     pub max_peers: u16,
     /// The largest reply, in bytes.
     pub reply_bytes: usize,
-    /// This node, for those who ask which one answers.
+    /// This node, for clients that ask which one answers.
     pub answered_by: AnsweredBy,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -64,11 +66,9 @@ pub struct UdpContext {
 }
 
 /// What is the same for all datagrams of a round.
-struct Batch<'a> {
+struct Round<'a> {
     connection_ids: &'a ConnectionIds,
-    /// Owners of this node.
-    owners: usize,
-    routes: Option<&'a Routes>,
+    snapshot: &'a RoutingSnapshot<'a>,
     now: Now,
 }
 
@@ -81,12 +81,12 @@ pub struct UdpFrontend {
     family: Family,
     outbox: Arc<Outbox>,
     receiver: Receiver,
-    /// Announces of a round by who answers them, see [`Router::list_of`].
-    announces: Vec<Vec<UdpAnnounce>>,
+    /// The announces of a round.
+    announces: RoutedBatch,
     scrapes: Arc<AtomicUsize>,
     /// Chooses announces to be traced.
     countdown: Countdown,
-    /// Whether there are clients that may choose as well.
+    /// Whether some clients may choose as well.
     probes: bool,
 }
 
@@ -104,9 +104,18 @@ impl UdpFrontend {
         let local = sockets[at].local_addr()?;
         let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
         let receiver = Receiver::new(DATAGRAMS, MAX_REQUEST, local.ip().is_unspecified());
-        let (announces, scrapes) = Default::default();
-        let (countdown, probes) = (context.traces.countdown(), context.traces.has_probes());
-        Ok(Self { context, sockets, at, family, outbox, receiver, announces, scrapes, countdown, probes })
+        Ok(Self {
+            countdown: context.traces.countdown(),
+            probes: context.traces.has_probes(),
+            context,
+            sockets,
+            at,
+            family,
+            outbox,
+            receiver,
+            announces: RoutedBatch::default(),
+            scrapes: Arc::default(),
+        })
     }
 
     /// Serves for ever, on the current thread's runtime.
@@ -117,8 +126,8 @@ impl UdpFrontend {
         let sockets = self.sockets.clone();
         let socket = &sockets[self.at];
         // While a socket is registered for polling, the kernel wakes its poller for each datagram sent through it, which
-        // costs a busy tracker 4 % of its time. So a registration is given up when there is always something to receive,
-        // and made anew when there is nothing.
+        // costs a busy tracker 4 % of its time. So the registration is dropped while there is always something to
+        // receive, and made again once there is nothing.
         let mut registered: Option<tokio::net::UdpSocket> = None;
         let mut rounds = 0;
         loop {
@@ -153,91 +162,76 @@ impl UdpFrontend {
         }
     }
 
-    /// Answers what it can of the datagrams just received and hands the rest to the owners.
+    /// Answers what it can of the datagrams just received, and dispatches the announces.
     fn take(&mut self, count: usize) {
         let now = self.context.clock.now();
         let mut counts = BatchCounts::default();
         let context = self.context.clone();
-        let (owners, routes) = (context.router.owners().load(), context.router.routes());
+        let snapshot = context.router.snapshot();
         let connection_ids = context.connection_ids.load();
-        let batch = Batch {
-            connection_ids: &connection_ids,
-            owners: owners.len(),
-            routes: routes.as_deref().map(|routes| &**routes),
-            now,
-        };
-        self.announces.resize_with(context.router.lists(batch.owners, batch.routes), Vec::new);
+        let round = Round { connection_ids: &connection_ids, snapshot: &snapshot, now };
         let outbox = self.outbox.clone();
         let mut writer = outbox.writer();
         for at in 0..count {
-            let outcome = self.datagram(at, &batch, &mut writer);
+            let outcome = self.datagram(at, &round, &mut writer);
             counts.count(outcome, 1);
         }
         writer.promise_flush();
         drop(writer);
-        let record = FlightRecord { received: now.uptime, handed: context.traces.now(), began: Duration::ZERO };
-        let shed = context.router.hand_over(&mut self.announces, &owners, batch.routes, &outbox, record);
+
+        let times = BatchTimes { received: now.uptime, handed: context.traces.now(), began: Duration::ZERO };
+        let shed = self.announces.dispatch(&snapshot, &outbox, times);
         counts.shed(shed);
-        if shed > 0 && context.traces.may_tell(record.handed) {
-            context.traces.afterwards(record, Why::Failed(SHED), Transport::Udp, None, None, None);
+        if shed > 0 && context.traces.allows_unsampled(times.handed) {
+            let why = Unsampled::Failed(ErrorType::Overloaded);
+            context.traces.record_unsampled(times, why, Transport::Udp, None, None, None);
         }
-        drop((owners, routes));
-        self.context.metrics[self.family as usize].add(&counts);
+        context.metrics[self.family as usize].add(&counts);
     }
 
-    /// Answers one datagram or puts it with its owner's announces.
-    fn datagram(&mut self, at: usize, batch: &Batch<'_>, writer: &mut Writer<'_>) -> Outcome {
-        let now = batch.now;
-        let Self { context, receiver, announces, countdown, probes, .. } = self;
-        let Some((data, from)) = receiver.datagram(at) else { return Outcome::Unanswerable };
+    /// Answers one datagram, or adds it to the announces to be dispatched.
+    fn datagram(&mut self, at: usize, round: &Round<'_>, writer: &mut Writer<'_>) -> Outcome {
+        let Some((data, from)) = self.receiver.datagram(at) else { return Outcome::Unanswerable };
         let Some(remote) = from.remote().filter(|remote| remote.port() != 0) else { return Outcome::Unanswerable };
-        let (ip, socket) = (remote.ip(), self.at as u8);
+        let (ip, socket, now) = (remote.ip(), self.at as u8, round.now);
         let mut refuse = |transaction_id: TransactionId, message: &str| {
             writer.reply(socket, &from, |out| udp::write_error(out, transaction_id, message, data.len()));
         };
-        let proven = |id| batch.connection_ids.check(id, ip, now.wall_seconds());
+        let proven = |id| round.connection_ids.check(id, ip, now.wall_seconds());
         match udp::parse_request(data) {
             Ok(Request::Connect { transaction_id }) => {
-                let id = batch.connection_ids.make(ip, now.wall_seconds());
+                let id = round.connection_ids.make(ip, now.wall_seconds());
                 writer.reply(socket, &from, |out| udp::write_connect(out, transaction_id, id));
                 Outcome::Connect
             }
-            Ok(Request::Announce(request)) => {
-                let transaction_id = request.transaction_id;
-                if !proven(request.connection_id) {
-                    refuse(transaction_id, BAD_CONNECTION_ID);
-                    return Outcome::BadConnectionId;
-                }
-                let chosen = countdown.hit();
+            Ok(Request::Announce(announce)) if !proven(announce.connection_id) => {
+                refuse(announce.transaction_id, BAD_CONNECTION_ID);
+                Outcome::BadConnectionId
+            }
+            Ok(Request::Announce(announce)) => {
+                let chosen = self.countdown.hit();
                 let mut trace = None;
-                if chosen || (*probes && !request.options.as_bytes().is_empty()) {
-                    trace = context.trace(chosen, &request, ip, now);
+                if chosen || (self.probes && !announce.options.as_bytes().is_empty()) {
+                    trace = self.context.trace(chosen, &announce, ip, now);
                 }
-                if !context.access_list.load().permits(&request.info_hash) {
-                    trace.iter_mut().for_each(|trace| trace.fail("forbidden"));
-                    refuse(transaction_id, FORBIDDEN);
+                if !self.context.access_list.load().permits(&announce.info_hash) {
+                    if let Some(trace) = &mut trace {
+                        trace.fail(ErrorType::Forbidden);
+                    }
+                    refuse(announce.transaction_id, FORBIDDEN);
                     return Outcome::Forbidden;
                 }
-                let announce = context.announce(&request, PeerAddr::new(context.external.of(ip), request.port));
-                if let Some(trace) = &mut trace {
-                    trace.steps().step(span::ADMIT);
-                }
-                let hash = context.router.owners().hash(&announce.info_hash);
-                let (list, source) = context.router.list_of(hash, batch.owners, batch.routes);
-                let Some(list) = announces.get_mut(list) else { return Outcome::Shed };
-                if let Some(trace) = &mut trace {
-                    trace.says(&traced::said(&announce, context.router.owners().partition(hash)));
-                    trace.steps().step(span::ROUTE);
-                }
-                let answered = false;
-                list.push(UdpAnnounce { hash, announce, transaction_id, socket, to: from, answered, source, trace });
+                let client = UdpClient { transaction_id: announce.transaction_id, socket, endpoint: from };
+                let request = self.context.request(&announce, client, ip, trace);
+                self.announces.push(request, round.snapshot);
                 Outcome::Announce
             }
-            Ok(Request::Scrape { connection_id, transaction_id, info_hashes }) => {
-                if !proven(connection_id) {
-                    refuse(transaction_id, BAD_CONNECTION_ID);
-                    return Outcome::BadConnectionId;
-                }
+            Ok(Request::Scrape { connection_id, transaction_id, .. }) if !proven(connection_id) => {
+                refuse(transaction_id, BAD_CONNECTION_ID);
+                Outcome::BadConnectionId
+            }
+            Ok(Request::Scrape { transaction_id, info_hashes, .. }) => {
+                let context = &self.context;
                 if *info_hashes == [WHICH_NODE.0] {
                     let (node, limit) = (context.answered_by.to_string(), context.reply_bytes);
                     writer.reply(socket, &from, |out| udp::write_error(out, transaction_id, &node, limit));
@@ -257,7 +251,7 @@ impl UdpFrontend {
         }
     }
 
-    /// Answers a scrape, which may concern several owners, when all have told their counts.
+    /// Answers a scrape, which may concern several owners, once all have returned their counts.
     fn scrape(&self, transaction_id: TransactionId, info_hashes: Vec<InfoHash>, to: Endpoint) -> Outcome {
         if self.scrapes.fetch_add(1, Relaxed) >= MAX_SCRAPES {
             self.scrapes.fetch_sub(1, Relaxed);
@@ -288,20 +282,36 @@ impl UdpFrontend {
 const BAD_CONNECTION_ID: &str = "connection id expired, connect again";
 const FORBIDDEN: &str = "this torrent is not served here";
 
-/// Why an announce has failed whose owner is at its limit.
-const SHED: &str = "overloaded";
-
 impl UdpContext {
-    /// The trace of an announce that was chosen, or that a probe has sent.
+    /// The trace of an announce that is sampled, or that a probe has sent.
     #[cold]
-    fn trace(&self, chosen: bool, request: &udp::Announce<'_>, client: IpAddr, now: Now) -> Option<Box<OpenTrace>> {
+    fn trace(&self, chosen: bool, request: &udp::Announce<'_>, client: IpAddr, now: Now) -> Option<Box<RequestTrace>> {
         let parent = self.traces.trusts(client).then(|| Parent::in_url(request.options.url_data())).flatten();
-        self.traces.announce(chosen, parent, now.uptime, Transport::Udp, client)
+        self.traces.start_announce(chosen, parent, now.uptime, Transport::Udp, client)
+    }
+
+    /// The request for the owner of an announce's swarm.
+    #[inline]
+    fn request(
+        &self,
+        request: &udp::Announce<'_>,
+        client: UdpClient,
+        ip: IpAddr,
+        mut trace: Option<Box<RequestTrace>>,
+    ) -> AnnounceRequest {
+        let announce = self.announce(request, PeerAddr::new(self.external.of(ip), request.port));
+        let hash = self.router.owners().hash(&announce.info_hash);
+        if let Some(trace) = &mut trace {
+            trace.steps().step(span::ADMIT);
+            trace.describe(&summary(&announce, self.router.owners().partition(hash)));
+            trace.steps().step(span::ROUTE);
+        }
+        AnnounceRequest { announce, hash, source: Source::Owner, reply_to: ReplyTo::Udp(client), trace }
     }
 
     fn announce(&self, request: &udp::Announce<'_>, peer: PeerAddr) -> Announce {
         let fits = udp::max_peers(peer.family(), self.reply_bytes).min(usize::from(self.max_peers)) as u16;
-        // -1 asks for the default, and 0 is what many clients send that have no wish.
+        // -1 asks for the default, and so do the many clients that send 0.
         let num_want = match u16::try_from(request.num_want) {
             Ok(0) => self.default_peers,
             Ok(wanted) => wanted,

@@ -155,7 +155,7 @@ impl Comparisons {
 fn others(table: &RoutingTable, partition: Partition) -> Vec<NodeIndex> {
     let near = table.in_region(partition);
     let speaks_for_region = near.first() == Some(&table.me());
-    let far = if speaks_for_region { table.abroad(partition) } else { &[] };
+    let far = if speaks_for_region { table.first_in_other_regions(partition) } else { &[] };
     near.iter().filter(|node| **node != table.me()).chain(far).copied().collect()
 }
 

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::cluster::{Members, NodeId, PartitionSet, Placement, StableMembers, StableMembership};
 use crate::link::{Link, Links};
 use crate::partition::anti_entropy::pull::Pulled;
-use crate::partition::owner::Owners;
+use crate::partition::owner::{OwnerIndex, Owners};
 use crate::partition::replication::SharedRoutes;
 use crate::swarm::{Partition, PartitionCount};
 use crate::telemetry::trace::{Traces, names};
@@ -102,7 +102,7 @@ pub enum ManagerMessage {
     /// Another node has dropped changes for this one.
     Compare(NodeId),
     /// The owner with this number has failed and was replaced by one that has nothing.
-    Replaced(usize),
+    Replaced(OwnerIndex),
     /// This node is to go; answered when it may.
     Leave(oneshot::Sender<()>),
 }
@@ -261,7 +261,7 @@ impl State {
     }
 
     /// What a failed owner held has to be pulled again; meanwhile the replicas answer.
-    fn replaced(&mut self, number: usize) {
+    fn replaced(&mut self, number: OwnerIndex) {
         let owners = self.arguments.owners.load().len();
         let lost: Vec<Partition> =
             self.held.iter().filter(|at| self.arguments.owners.owner_of(*at, owners) == number).collect();

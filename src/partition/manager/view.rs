@@ -88,7 +88,7 @@ impl State {
             let others = table.indexes().filter(|other| table.node(*other).region == table.node(node).region);
             let mut reachable = others.filter_map(|other| routes.peer(other)).filter(|it| it.link.is_routable());
             if let Some(other) = reachable.next() {
-                peer.queue.divert_abroad(&other.queue);
+                peer.queue.redirect_cross_region(&other.queue);
             }
         }
     }
@@ -159,7 +159,7 @@ impl State {
             let queue = DeltaQueue::new(link.clone(), *hint_bytes, *ack_deadline, clock.clone(), traces.clone());
             let peer = Peer { link, queue: queue.clone() };
             if let Some((_, before)) = self.view.peers.insert(target.id.clone(), (target.incarnation, peer)) {
-                before.queue.hand_over(&queue);
+                before.queue.move_to(&queue);
             }
         }
         for (id, (_, peer)) in &self.view.peers {

@@ -1,23 +1,33 @@
 //! How others reach the owners.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ractor::ActorRef;
+use parking_lot::Mutex;
+use ractor::{ActorRef, MessagingErr};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::partitions::Partitions;
+use super::requests::Message;
 use crate::clock::Now;
-use crate::partition::owner::{Message, Partitions, Status};
-use crate::swarm::{InfoHash, KeyedHash, Partition, PartitionCount};
+use crate::swarm::{InfoHash, KeyedHash, Partition, PartitionCount, SwarmKey, Totals};
 
 /// How long an owner may take for a visit.
 const VISIT_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The way to one owner. ractor's mailboxes have no bound, so the handle counts what is in flight and sheds above it.
+/// What an owner publishes, to be read without asking it.
+#[derive(Default)]
+pub struct Status {
+    /// Requests sent to it that it has not finished.
+    pub in_flight: AtomicUsize,
+    /// IPv4 and IPv6, as of its last tick.
+    pub totals: Mutex<[Totals; 2]>,
+}
+
+/// Sends to one owner. ractor's mailboxes have no bound, so the handle counts what is in flight and sheds above it.
 #[derive(Clone)]
 pub struct OwnerHandle {
     actor: ActorRef<Message>,
@@ -25,7 +35,7 @@ pub struct OwnerHandle {
     limit: usize,
 }
 
-/// The owner has too much to do, or has just failed and is not back yet.
+/// The owner is at its limit, or has just failed and has not been replaced yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the owner of this swarm cannot take more requests now")]
 pub struct Overloaded;
@@ -39,14 +49,16 @@ impl OwnerHandle {
     /// Sends a message.
     ///
     /// # Errors
-    /// [`Overloaded`] when the limit is reached or the actor is gone. The message is lost.
+    /// [`Overloaded`] when the limit is reached or the actor is gone. The message is shed: whoever waits for a reply is
+    /// notified.
     pub fn send(&self, message: Message) -> Result<(), Overloaded> {
         let weight = message.weight();
         if self.status.in_flight.fetch_add(weight, Relaxed) + weight > self.limit {
             self.status.in_flight.fetch_sub(weight, Relaxed);
+            message.shed();
             return Err(Overloaded);
         }
-        self.actor.cast(message).map_err(|_| Overloaded)
+        self.cast(message)
     }
 
     /// Sends a message even when the limit is reached. For what the node itself asks, one message at a time: under a
@@ -56,10 +68,19 @@ impl OwnerHandle {
     /// [`Overloaded`] when the actor is gone. The message is lost.
     pub fn send_beyond_limit(&self, message: Message) -> Result<(), Overloaded> {
         self.status.in_flight.fetch_add(message.weight(), Relaxed);
-        self.actor.cast(message).map_err(|_| Overloaded)
+        self.cast(message)
     }
 
-    /// What the owner tells without being asked.
+    fn cast(&self, message: Message) -> Result<(), Overloaded> {
+        self.actor.cast(message).map_err(|error| {
+            if let MessagingErr::SendErr(message) = error {
+                message.shed();
+            }
+            Overloaded
+        })
+    }
+
+    /// What the owner publishes.
     pub fn status(&self) -> &Status {
         &self.status
     }
@@ -69,6 +90,10 @@ impl OwnerHandle {
         &self.actor
     }
 }
+
+/// The position of an owner among those of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerIndex(pub usize);
 
 /// All owners of this node. A partition belongs to the owner at its number modulo their count.
 pub struct Owners {
@@ -88,16 +113,16 @@ impl Owners {
         Self { handles: ArcSwap::default(), hash, partitions, restarts, shed }
     }
 
-    /// The owners now. To be loaded once for a batch.
+    /// The current owners. To be loaded once for a batch.
     pub fn load(&self) -> arc_swap::Guard<Arc<Vec<OwnerHandle>>> {
         self.handles.load()
     }
 
-    /// Puts `handle` into its place, at most one above those that are there.
-    pub fn set(&self, at: usize, handle: &OwnerHandle) {
+    /// Sets the owner at this position, which is at most one above the last.
+    pub fn set(&self, at: OwnerIndex, handle: &OwnerHandle) {
         self.handles.rcu(|handles| {
             let mut handles = Vec::clone(handles);
-            match handles.get_mut(at) {
+            match handles.get_mut(at.0) {
                 Some(old) => *old = handle.clone(),
                 None => handles.push(handle.clone()),
             }
@@ -120,14 +145,19 @@ impl Owners {
         self.partitions
     }
 
-    /// The partition of an info hash with this keyed hash.
+    /// What finds the swarm of an info hash.
+    pub fn key(&self, info_hash: InfoHash) -> SwarmKey {
+        self.hash.swarm_key(info_hash)
+    }
+
+    /// The partition of a swarm with this keyed hash.
     pub fn partition(&self, hash: u64) -> Partition {
         self.partitions.partition(hash)
     }
 
-    /// Lets a function see the partitions of the owner that holds one, and returns its result; `None` when that owner has
-    /// too much to do or does not answer in time. Each call waits for the last, so it may go beyond the owner's limit:
-    /// what keeps copies the same has to come through under load, too.
+    /// Runs a function on the owner that holds a partition, and returns its result; `None` when that owner is gone or does
+    /// not answer within two seconds. Callers wait for one call before they make the next, so it may exceed the owner's
+    /// limit: anti-entropy has to get through under load, too.
     pub async fn visit<T: Send + 'static>(
         &self,
         partition: Partition,
@@ -135,23 +165,43 @@ impl Owners {
     ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let visit = Message::Visit(Box::new(move |partitions, now| {
-            // The asker may have gone.
+            // The caller may have gone.
             let _ = reply.send(visit(partitions, now));
         }));
         {
             let handles = self.load();
-            handles.get(self.owner_of(partition, handles.len()))?.send_beyond_limit(visit).ok()?;
+            handles.get(self.owner_of(partition, handles.len()).0)?.send_beyond_limit(visit).ok()?;
         }
         timeout(VISIT_DEADLINE, answer).await.ok()?.ok()
     }
 
-    /// Which of `count` owners holds the partition of a keyed hash.
-    pub fn place(&self, hash: u64, count: usize) -> usize {
-        self.owner_of(self.partition(hash), count)
+    /// Which of `count` owners holds a partition.
+    #[inline]
+    pub fn owner_of(&self, partition: Partition, count: usize) -> OwnerIndex {
+        OwnerIndex(partition.index() % count.max(1))
     }
 
-    /// Which of `count` owners holds a partition.
-    pub fn owner_of(&self, partition: Partition, count: usize) -> usize {
-        partition.index() % count.max(1)
+    /// The owner of a swarm with this keyed hash, as of now.
+    pub fn owner_of_swarm(&self, hash: u64) -> OwnerIndex {
+        self.owner_of(self.partition(hash), self.load().len())
+    }
+
+    /// Sorts items by the owner of their swarm; owners without any are left out.
+    pub fn group_by_owner<T>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        hash_of: impl Fn(&T) -> u64,
+    ) -> impl Iterator<Item = (OwnerHandle, Vec<T>)> {
+        let handles = self.handles.load_full();
+        let mut groups: Vec<Vec<T>> = Vec::new();
+        groups.resize_with(handles.len(), Vec::new);
+        for item in items {
+            // None only while there are no owners at all.
+            if let Some(group) = groups.get_mut(self.owner_of(self.partition(hash_of(&item)), handles.len()).0) {
+                group.push(item);
+            }
+        }
+        let groups = groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty());
+        groups.map(move |(at, group)| (handles[at].clone(), group))
     }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::runtime::Handle;
 
+use super::actor::{Arguments, Owner};
+use super::common::Common;
+use super::handle::{OwnerHandle, OwnerIndex, Owners, Status};
+use super::requests::Message;
 use crate::net::outbox::Outbox;
-use crate::partition::owner::handle::{OwnerHandle, Owners};
-use crate::partition::owner::{self, Common, Message, Owner, Status};
 
 /// The pause before a failed owner is replaced: an owner that fails at once must not keep a core busy.
 const RESTART_PAUSE: Duration = Duration::from_millis(20);
@@ -26,14 +28,14 @@ pub struct OwnerThread {
     pub outbox: Arc<Outbox>,
 }
 
-/// Refills an owner that was replaced: called with its number after it has started.
-pub type Refill = Arc<dyn Fn(usize) + Send + Sync>;
+/// Refills an owner that was replaced: called after it has started.
+pub type Refill = Arc<dyn Fn(OwnerIndex) + Send + Sync>;
 
 /// What makes a [`Supervisor`].
 pub struct SupervisorArguments {
-    /// See there.
+    /// Shared by all owners.
     pub common: Arc<Common>,
-    /// Where the owners are to be found.
+    /// Where the owners are registered.
     pub owners: Arc<Owners>,
     /// One for each owner.
     pub places: Vec<OwnerThread>,
@@ -41,15 +43,15 @@ pub struct SupervisorArguments {
     pub in_flight: usize,
     /// Seeds the owners' random choices.
     pub seed: u64,
-    /// See there.
+    /// Called for each replaced owner.
     pub refill: Refill,
 }
 
 /// The actor that supervises all owners of the node.
 pub struct Supervisor;
 
-/// Asks the supervisor to start the owner with this number.
-pub struct Start(usize);
+/// Starts the owner at this position.
+pub struct Start(OwnerIndex);
 
 impl Actor for Supervisor {
     type Msg = Start;
@@ -61,8 +63,8 @@ impl Actor for Supervisor {
         myself: ActorRef<Start>,
         mut arguments: SupervisorArguments,
     ) -> Result<SupervisorArguments, ActorProcessingErr> {
-        for number in 0..arguments.places.len() {
-            arguments.start(number, &myself).await?;
+        for at in 0..arguments.places.len() {
+            arguments.start(OwnerIndex(at), &myself).await?;
         }
         Ok(arguments)
     }
@@ -75,7 +77,7 @@ impl Actor for Supervisor {
     ) -> Result<(), ActorProcessingErr> {
         if let Err(error) = state.start(number, &myself).await {
             // The other owners go on, and so must what supervises them.
-            tracing::error!(owner = number, %error, "an owner of partitions cannot be started, trying again");
+            tracing::error!(event = "owner_start_failed", owner = number.0, %error, "a partition owner cannot be started, trying again");
             myself.send_after(RETRY_PAUSE, move || Start(number));
             return Ok(());
         }
@@ -91,23 +93,24 @@ impl Actor for Supervisor {
         state: &mut SupervisorArguments,
     ) -> Result<(), ActorProcessingErr> {
         let SupervisionEvent::ActorFailed(cell, error) = event else { return Ok(()) };
-        let number = state.owners.load().iter().position(|handle| handle.actor().get_id() == cell.get_id());
-        if let Some(number) = number {
-            tracing::error!(owner = number, %error, "an owner of partitions failed and is replaced");
-            myself.send_after(RESTART_PAUSE, move || Start(number));
+        let owners = state.owners.load();
+        let failed = owners.iter().enumerate().find(|(_, handle)| handle.actor().get_id() == cell.get_id());
+        if let Some((at, handle)) = failed {
+            let requests = handle.status().in_flight.load(Relaxed);
+            tracing::error!(event = "owner_failed", owner = at, requests, %error, "a partition owner failed and is replaced");
+            myself.send_after(RESTART_PAUSE, move || Start(OwnerIndex(at)));
         }
         Ok(())
     }
 }
 
 impl SupervisorArguments {
-    async fn start(&mut self, number: usize, myself: &ActorRef<Start>) -> Result<(), SpawnErr> {
-        let OwnerThread { runtime, outbox } = self.places[number].clone();
+    async fn start(&mut self, number: OwnerIndex, myself: &ActorRef<Start>) -> Result<(), SpawnErr> {
+        let OwnerThread { runtime, outbox } = self.places[number.0].clone();
         let status = Arc::new(Status::default());
         // A new owner must not repeat the choices of the one it replaces.
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let arguments =
-            owner::Arguments { common: self.common.clone(), outbox, status: status.clone(), seed: self.seed };
+        let arguments = Arguments { common: self.common.clone(), outbox, status: status.clone(), seed: self.seed };
         let supervisor = myself.get_cell();
         // Spawned by the runtime of its thread, so that its messages are handled there.
         let spawned = runtime.spawn(async move { Owner::spawn_linked(None, Owner, arguments, supervisor).await });

@@ -1,5 +1,5 @@
-//! What one other node has yet to be told. While it takes everything the queue is short; while it is down, this is its
-//! hint queue.
+//! The changes that one other node has not acknowledged. While the node is up the queue is short; while it is down, this is
+//! its queue of hints.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::ack::PendingAck;
 use crate::clock::Clock;
 use crate::faults;
 use crate::link::{Class, Completion, Link, LinkError};
-use crate::partition::owner::pending_acks::PendingReply;
 use crate::partition::record_codec::RecordBatch;
-use crate::telemetry::trace::{OpenTrace, Traces, names};
+use crate::telemetry::trace::{ErrorType, RequestTrace, Traces, names};
 use crate::wire::peer::{Refusal, Reply, Request};
 
-/// Batches on their way at a time.
+/// Batches in flight at a time.
 const WINDOW: usize = 32;
-/// How long the other node may take. One that takes longer gets the batch again.
+/// How long the other node may take to acknowledge a batch before it is sent again.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The batches for one other node, in the order of their making. A batch may arrive twice or after a later one: merging
-/// records does not mind.
+/// The batches for one other node, oldest first. A batch may arrive twice or after a later one: merging records is
+/// idempotent and commutative.
 pub struct DeltaQueue {
     limit: usize,
     /// How long the other node may take while a reply to a client waits.
@@ -34,15 +34,16 @@ pub struct DeltaQueue {
 
 #[derive(Default)]
 struct State {
-    /// What a reply to a client waits for: sent first, so that it does not queue behind the hints for a node that is back.
+    /// Batches that a reply to a client waits for: sent first, so that they do not queue behind the hints for a node that
+    /// has come back.
     urgent: VecDeque<Batch>,
     waiting: VecDeque<Batch>,
     in_flight: usize,
-    /// Of all batches, those on their way included.
+    /// Of all batches, those in flight included.
     bytes: usize,
     /// Changes were dropped: the other node has to compare.
     gap: bool,
-    /// The queue for a later start of the node, which has taken over.
+    /// The queue for a later incarnation of the node, which has replaced this one.
     successor: Option<Arc<DeltaQueue>>,
     counts: QueueStatus,
 }
@@ -52,12 +53,12 @@ struct Batch {
     records: usize,
     made: Duration,
     forward: bool,
-    parked: Option<PendingReply>,
+    ack: Option<PendingAck>,
     /// The trace of a batch some of whose records come from announces that are traced.
-    trace: Option<Box<OpenTrace>>,
+    trace: Option<Box<RequestTrace>>,
 }
 
-/// What a queue tells of itself.
+/// The state of a queue, for status and metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueStatus {
     /// Batches that wait or are on their way.
@@ -95,13 +96,14 @@ impl DeltaQueue {
         Arc::new(Self { limit, ack_deadline, link, clock, traces, state: Mutex::default() })
     }
 
-    /// Adds a batch, and sends what can be sent. `parked` is let go once the other node has the batch, or cannot be had.
-    pub fn push(self: &Arc<Self>, pieces: RecordBatch, forward: bool, now: Duration, parked: Option<PendingReply>) {
+    /// Adds a batch, and sends what can be sent. `ack` is dropped once the other node has the batch, or is found
+    /// unreachable.
+    pub fn push(self: &Arc<Self>, pieces: RecordBatch, forward: bool, now: Duration, ack: Option<PendingAck>) {
         let records = pieces.records;
-        let mut trace = self.traces.batch(now, &pieces.causes);
+        let mut trace = self.traces.start_batch(now, &pieces.causes);
         if let Some(trace) = &mut trace {
             trace.root().set(names::key::RECORDS, records as i64);
-            trace.root().set(names::key::ABROAD, forward);
+            trace.root().set(names::key::CROSS_REGION, forward);
         }
         let pieces = pieces.into_bytes();
         let mut released = Vec::new();
@@ -111,28 +113,31 @@ impl DeltaQueue {
                 state.gap = true;
             }
             if state.bytes + pieces.len() > self.limit {
-                // All that waits goes, as the other node now has to compare anyway.
+                // Everything that waits is dropped, as the other node now has to compare anyway.
                 while let Some(mut batch) = state.next() {
-                    batch.trace.iter_mut().for_each(|trace| trace.fail("queue_full"));
+                    if let Some(trace) = &mut batch.trace {
+                        trace.fail(ErrorType::QueueFull);
+                    }
                     state.bytes -= batch.pieces.len();
                     state.counts.dropped += batch.records as u64;
-                    released.extend(batch.parked);
+                    released.extend(batch.ack);
                 }
             }
             state.bytes += pieces.len();
-            let queue = if parked.is_some() { &mut state.urgent } else { &mut state.waiting };
-            queue.push_back(Batch { pieces, records, made: now, forward, parked, trace });
+            let queue = if ack.is_some() { &mut state.urgent } else { &mut state.waiting };
+            queue.push_back(Batch { pieces, records, made: now, forward, ack, trace });
         }
-        released.into_iter().for_each(PendingReply::release);
+        // Not under the lock: this sends replies.
+        drop(released);
         self.pump();
     }
 
-    /// Sends what can be sent. To be called now and then, for when the link has come back.
+    /// Sends what can be sent. Called at every tick as well, for when the link has come back.
     pub fn pump(self: &Arc<Self>) {
-        // No more at a time: a batch that fails at once is tried again later.
+        // At most a window at a time: a batch that fails at once is sent again at the next call.
         for _ in 0..WINDOW {
             if !self.link.is_routable() {
-                return self.release_parked();
+                return self.release_acks();
             }
             let batch = {
                 let mut state = self.state.lock();
@@ -151,30 +156,33 @@ impl DeltaQueue {
         let waited = self.clock.now().uptime.saturating_sub(batch.made).as_secs() as u32;
         let pieces = std::mem::take(&mut batch.pieces);
         let request = Request::Deltas { forward: batch.forward, waited, pieces: pieces.into() };
-        let deadline = if batch.parked.is_some() { self.ack_deadline } else { DEADLINE };
+        let deadline = if batch.ack.is_some() { self.ack_deadline } else { DEADLINE };
         let link = self.link.clone();
-        let call = |trace: &mut Box<OpenTrace>| (0, trace.call(names::span::CALL_DELTAS, link.target().id.to_string()));
+        let call = |trace: &mut Box<RequestTrace>| {
+            (0, trace.begin_call(names::span::CALL_DELTAS, link.target().id.to_string()))
+        };
         let span = batch.trace.as_mut().map(call);
         // The request is encoded within the call, and its bytes are kept for another try.
         let flight = Flight { queue: self.clone(), batch: Some(batch), request: request.clone() };
         link.send_traced(Class::Request, &request, span.as_slice(), deadline, Box::new(flight));
     }
 
-    /// Nobody waits for a node that cannot be reached.
-    fn release_parked(&self) {
-        let mut released: Vec<PendingReply> = Vec::new();
+    /// Replies do not wait for a node that cannot be reached.
+    fn release_acks(&self) {
+        let mut released: Vec<PendingAck> = Vec::new();
         {
             let mut state = self.state.lock();
             let State { urgent, waiting, .. } = &mut *state;
-            released.extend(urgent.iter_mut().filter_map(|batch| batch.parked.take()));
+            released.extend(urgent.iter_mut().filter_map(|batch| batch.ack.take()));
             waiting.append(urgent);
         }
-        released.into_iter().for_each(PendingReply::release);
+        // Not under the lock: this sends replies.
+        drop(released);
     }
 
-    /// Hands everything over to the queue for a later start of the same node. That one pulls what it is to hold, but not all
-    /// that it is told is to be found elsewhere: what nobody else could be told, and what is for the whole region.
-    pub fn hand_over(&self, to: &Arc<Self>) {
+    /// Moves everything to the queue for a later incarnation of the same node. That one pulls what it is to hold, but some
+    /// changes exist nowhere else: those that no other node could be sent, and those for its whole region.
+    pub fn move_to(&self, to: &Arc<Self>) {
         let waiting = {
             let mut state = self.state.lock();
             state.successor = Some(to.clone());
@@ -190,7 +198,7 @@ impl DeltaQueue {
 
     /// Moves what waits for another region to the queue of another node there, which passes it on as well; as much as that
     /// queue has room for.
-    pub fn divert_abroad(&self, to: &Arc<Self>) {
+    pub fn redirect_cross_region(&self, to: &Arc<Self>) {
         // Their bytes count here until they are there.
         let mut moved: VecDeque<Batch>;
         {
@@ -216,7 +224,7 @@ impl DeltaQueue {
         state.waiting = moved;
     }
 
-    /// Whether changes were dropped since the last call, with which that is taken notice of.
+    /// Whether changes were dropped since the last call.
     pub fn take_gap(&self) -> bool {
         let mut state = self.state.lock();
         self.link.is_routable() && std::mem::take(&mut state.gap)
@@ -228,7 +236,7 @@ impl DeltaQueue {
         state.urgent.is_empty() && state.waiting.is_empty() && state.in_flight == 0
     }
 
-    /// What it tells of itself.
+    /// Its state.
     pub fn status(&self) -> QueueStatus {
         let now = self.clock.now().uptime;
         let state = self.state.lock();
@@ -242,7 +250,7 @@ impl DeltaQueue {
     }
 }
 
-/// A batch on its way.
+/// A batch in flight.
 struct Flight {
     queue: Arc<DeltaQueue>,
     batch: Option<Batch>,
@@ -250,30 +258,52 @@ struct Flight {
 }
 
 impl Flight {
+    fn bytes(&self) -> usize {
+        match &self.request {
+            Request::Deltas { pieces, .. } => pieces.len(),
+            _ => 0,
+        }
+    }
+
     fn delivered(&mut self) {
         let Some(batch) = self.batch.take() else { return };
-        let Request::Deltas { pieces, .. } = &self.request else { return };
+        let bytes = self.bytes();
         {
             let mut state = self.queue.state.lock();
             state.in_flight -= 1;
-            state.bytes = state.bytes.saturating_sub(pieces.len());
+            state.bytes = state.bytes.saturating_sub(bytes);
             state.counts.delivered += batch.records as u64;
-            state.counts.delivered_bytes += pieces.len() as u64;
+            state.counts.delivered_bytes += bytes as u64;
         }
         if let Some(trace) = batch.trace {
             trace.finish();
         }
-        if let Some(parked) = batch.parked {
-            parked.release();
-        }
+        drop(batch.ack);
         self.queue.pump();
     }
 
-    fn again(&mut self, error: &'static str) {
+    /// The batch can never be delivered: the other node has to compare instead.
+    fn undeliverable(&mut self) {
         let Some(mut batch) = self.batch.take() else { return };
-        batch.trace.iter_mut().for_each(|trace| trace.called(Some(error)));
-        // The client does not wait for another try: its owner has the announce, and so will the replica.
-        let parked = batch.parked.take();
+        if let Some(trace) = &mut batch.trace {
+            trace.fail(ErrorType::NotMerged);
+        }
+        let bytes = self.bytes();
+        let mut state = self.queue.state.lock();
+        state.in_flight -= 1;
+        state.bytes = state.bytes.saturating_sub(bytes);
+        state.counts.dropped += batch.records as u64;
+        state.gap = true;
+    }
+
+    /// The batch has to be sent again.
+    fn failed_with(&mut self, error: ErrorType) {
+        let Some(mut batch) = self.batch.take() else { return };
+        if let Some(trace) = &mut batch.trace {
+            trace.end_call(Some(error));
+        }
+        // The client does not wait for another try: its owner has the announce, and the replica will have it.
+        let ack = batch.ack.take();
         if let Request::Deltas { pieces, .. } = &mut self.request {
             batch.pieces = std::mem::take(pieces).into_vec();
         }
@@ -291,9 +321,7 @@ impl Flight {
             }
             state.waiting.push_front(batch);
         }
-        if let Some(parked) = parked {
-            parked.release();
-        }
+        drop(ack);
     }
 }
 
@@ -301,15 +329,15 @@ impl Completion for Flight {
     fn reply(&mut self, reply: Reply, _last: bool) {
         match reply {
             Reply::Done => self.delivered(),
-            _ => self.again("unexpected_reply"),
+            _ => self.failed_with(ErrorType::UnexpectedReply),
         }
     }
 
     fn failed(mut self: Box<Self>, error: LinkError) {
         match error {
-            // It cannot be read there, and so it will not be the next time.
-            LinkError::Refused(Refusal::Malformed) => self.delivered(),
-            error => self.again(error.kind()),
+            // It cannot be read there, or not even be sent, and that will not change the next time.
+            LinkError::Refused(Refusal::Malformed) => self.undeliverable(),
+            error => self.failed_with(ErrorType::Link(error.kind())),
         }
     }
 }

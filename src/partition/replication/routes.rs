@@ -1,62 +1,62 @@
-//! Where requests and changes for a partition go: the routing table, with a link for each of its nodes.
+//! Where requests and changes for a partition go: the routing table, with a link and a queue for each of its nodes.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::queue::DeltaQueue;
 use crate::cluster::{NodeIndex, RoutingTable};
 use crate::link::Link;
-use crate::partition::replication::DeltaQueue;
 use crate::swarm::{Partition, Source};
 
-/// The routes now. To be loaded once for a batch.
+/// The current routes. To be loaded once for a batch.
 pub type SharedRoutes = Arc<ArcSwap<Routes>>;
 
-/// The routes as of one view of the membership.
+/// The routes of one view of the membership.
 pub struct Routes {
     /// Who holds what.
     pub table: RoutingTable,
-    /// The way to each node of the table; none to this one.
+    /// By node; `None` for this one.
     peers: Vec<Option<Peer>>,
 }
 
-/// The way to another node.
+/// How to reach another node.
 #[derive(Clone)]
 pub struct Peer {
     /// Its link.
     pub link: Arc<Link>,
-    /// What it has yet to be told.
+    /// Changes that it has not acknowledged.
     pub queue: Arc<DeltaQueue>,
 }
 
-/// Who is to be asked next.
+/// Where a request goes next.
 #[derive(Clone, Copy)]
 pub enum Route<'a> {
-    /// This node's own owners, as what.
+    /// To an owner of this node, which answers as this source.
     Here(Source),
-    /// The node at this position of the table, by its link, as what.
+    /// To another node, which answers as this source.
     Node(NodeIndex, &'a Arc<Link>, Source),
-    /// Nobody who holds the partition can be reached.
-    Nobody,
+    /// Nowhere: no node that holds the partition can be reached.
+    NoHolder,
 }
 
 impl Routes {
-    /// Routes by this table, with the ways to its nodes in their order.
+    /// Routes by this table, with the peers in the order of its nodes.
     pub fn new(table: RoutingTable, peers: Vec<Option<Peer>>) -> Self {
         Self { table, peers }
     }
 
-    /// The way to a node.
+    /// How to reach a node; `None` for this one.
     pub fn peer(&self, node: NodeIndex) -> Option<&Peer> {
         self.peers.get(node.index())?.as_ref()
     }
 
-    /// Whether somebody can be asked for each partition.
+    /// Whether a holder of each partition can be reached.
     pub fn reach_all(&self) -> bool {
-        self.table.partitions().iter().all(|partition| !matches!(self.next(partition, &[]), Route::Nobody))
+        self.table.partitions().iter().all(|partition| !matches!(self.next(partition, &[]), Route::NoHolder))
     }
 
-    /// The first that can be reached of those who hold a partition, but for the nodes that were tried.
+    /// The first reachable holder of a partition, without the nodes that were tried.
     pub fn next(&self, partition: Partition, tried: &[NodeIndex]) -> Route<'_> {
         if self.table.is_alone() {
             return Route::Here(Source::Owner);
@@ -76,6 +76,6 @@ impl Routes {
                 return Route::Node(node, &peer.link, source(at));
             }
         }
-        Route::Nobody
+        Route::NoHolder
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use opentelemetry::trace::SpanKind;
 
 use super::context::TraceContext;
+use super::error_type::ErrorType;
 use super::names::{RPC_SYSTEM_VALUE, key, span};
 use super::span::{OpenSpan, Steps};
 use super::{Inner, Traces};
@@ -22,50 +23,71 @@ pub enum Transport {
     Http,
 }
 
-/// What an announce says, as far as a trace tells of it.
+/// What a trace shows of an announce.
 #[derive(Clone, Copy, Debug)]
 pub struct AnnounceSummary<'a> {
-    /// The swarm, of which only a prefix is told.
+    /// The swarm; only a prefix of it is exported.
     pub info_hash: &'a [u8; 20],
     /// What happened.
     pub event: &'static str,
-    /// Peers that are wanted.
+    /// Peers that the client wants.
     pub num_want: u16,
     /// The partition of the swarm.
     pub partition: u16,
 }
 
+/// Where the answer to an announce came from: the attribute `tracker.source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnsweredFrom {
+    /// An owner of this node.
+    Local,
+    /// Another node.
+    Remote,
+    /// The last answers of other nodes, as none of them could be reached.
+    Cache,
+}
+
+impl AnsweredFrom {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Cache => "cache",
+        }
+    }
+}
+
 /// Why an announce is traced that was not sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum Unsampled {
     /// It took too long.
     Slow,
     /// It failed.
-    Failed(&'static str),
+    Failed(ErrorType),
 }
 
-/// The few times that are kept of a batch of announces that are not sampled, as uptimes.
+/// The uptimes that are kept of a batch of announces, for those that turn out slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlightRecord {
+pub struct BatchTimes {
     /// When it was received.
     pub received: Duration,
-    /// When it was handed over to its owner or to another node.
+    /// When it was sent to its owners or to other nodes.
     pub handed: Duration,
-    /// When whoever answers began; zero if that is not known.
+    /// When its owner began to work on it; zero if that is not known.
     pub began: Duration,
 }
 
-/// An announce that is traced: its span, and what happens below it one after the other.
+/// The trace of one request: its root span, and what happens below it, one step after the other.
 #[derive(Debug)]
-pub struct OpenTrace {
-    /// The request to another node that lasts.
+pub struct RequestTrace {
+    /// The request to another node that is in flight.
     call: Option<OpenSpan>,
-    /// On their way before their parent, so that whoever has that has all.
+    /// Queued before their parent, so that whichever export has the parent has all of it.
     steps: Steps,
     root: OpenSpan,
 }
 
-impl OpenTrace {
+impl RequestTrace {
     /// Begins at the frontend.
     pub(super) fn at_frontend(
         inner: &std::sync::Arc<Inner>,
@@ -123,25 +145,28 @@ impl OpenTrace {
         &mut self.steps
     }
 
-    /// The same for somebody else, who goes on from now.
+    /// Steps below the same span for another thread, from now on.
     pub fn lend(&mut self) -> Box<Steps> {
         self.steps.restart();
         Box::new(self.steps.beside())
     }
 
-    /// Tells what was announced.
-    pub fn says(&mut self, said: &AnnounceSummary<'_>) {
-        describe(&mut self.root, said);
+    /// Adds what was announced.
+    pub fn describe(&mut self, summary: &AnnounceSummary<'_>) {
+        describe(&mut self.root, summary);
     }
 
-    /// Tells how many peers are returned, and who answers: `local`, `remote` or `cache`.
-    pub fn answers(&mut self, peers: usize, source: &'static str) {
+    /// Adds how many peers are returned, and from where.
+    pub fn answered(&mut self, peers: usize, from: AnsweredFrom) {
         self.root.set(key::PEERS, peers as i64);
-        self.root.set(key::SOURCE, source);
+        self.root.set(key::SOURCE, from.label());
+        if from == AnsweredFrom::Cache {
+            self.root.set(key::STALE, true);
+        }
     }
 
-    /// Begins a request to another node; what that one does is to hang on the context.
-    pub fn call(&mut self, method: &'static str, node: String) -> TraceContext {
+    /// Begins a request to another node. Returns the context that the other node continues.
+    pub fn begin_call(&mut self, method: &'static str, node: String) -> TraceContext {
         let mut call = self.root.below(method, SpanKind::Client, self.steps.now());
         call.set(key::RPC_SYSTEM, RPC_SYSTEM_VALUE);
         call.set(key::RPC_METHOD, method);
@@ -152,9 +177,9 @@ impl OpenTrace {
     }
 
     /// Ends that request, with what went wrong.
-    pub fn called(&mut self, error: Option<&'static str>) {
+    pub fn end_call(&mut self, error: Option<ErrorType>) {
         if let Some(mut call) = self.call.take() {
-            call.set(key::RPC_STATUS, error.unwrap_or("OK"));
+            call.set(key::RPC_STATUS, error.map_or("OK", ErrorType::label));
             if let Some(error) = error {
                 call.fail(error);
             }
@@ -163,14 +188,14 @@ impl OpenTrace {
         }
     }
 
-    /// Says that the announce failed. It lasts until it is dropped or finished.
-    pub fn fail(&mut self, error: &'static str) {
+    /// Marks the request as failed. It lasts until it is dropped or finished.
+    pub fn fail(&mut self, error: ErrorType) {
         self.root.fail(error);
     }
 
-    /// The announce is answered: ends everything now.
+    /// The request is answered: ends everything now.
     pub fn finish(mut self) {
-        self.called(None);
+        self.end_call(None);
         let now = self.steps.now();
         self.finish_at(now);
     }
@@ -181,7 +206,7 @@ impl OpenTrace {
         self.root.end_at(end);
     }
 
-    /// The announce is answered, and the last step was this.
+    /// The request is answered, and the last step was this one.
     pub fn finish_with(mut self, step: &'static str) {
         let now = self.steps.now();
         self.steps.step_at(step, now);
@@ -189,37 +214,37 @@ impl OpenTrace {
     }
 }
 
-fn describe(root: &mut OpenSpan, said: &AnnounceSummary<'_>) {
-    root.set(key::INFO_HASH, hex::encode(&said.info_hash[..4]));
-    root.set(key::EVENT, said.event);
-    root.set(key::NUM_WANT, i64::from(said.num_want));
-    root.set(key::PARTITION, i64::from(said.partition));
+fn describe(root: &mut OpenSpan, summary: &AnnounceSummary<'_>) {
+    root.set(key::INFO_HASH, hex::encode(&summary.info_hash[..4]));
+    root.set(key::EVENT, summary.event);
+    root.set(key::NUM_WANT, i64::from(summary.num_want));
+    root.set(key::PARTITION, i64::from(summary.partition));
 }
 
 impl Traces {
-    /// Makes spans of an announce that nobody looked at until it had proved to be slow or to fail, from the times of its
-    /// batch. The caller has asked [`Traces::may_tell`]. `client` and `said` are missing where nobody knows them any more.
-    pub fn afterwards(
+    /// Makes the spans of an announce that was not sampled but turned out slow or failed, from the times of its batch. The
+    /// caller has asked [`Traces::allows_unsampled`]. `client` and `summary` are `None` where they are no longer known.
+    pub fn record_unsampled(
         &self,
-        record: FlightRecord,
-        why: Why,
+        record: BatchTimes,
+        why: Unsampled,
         transport: Transport,
         client: Option<IpAddr>,
-        said: Option<&AnnounceSummary<'_>>,
+        summary: Option<&AnnounceSummary<'_>>,
         node: Option<String>,
     ) {
         let Some(inner) = &self.0 else { return };
         let now = inner.now();
-        let mut trace = OpenTrace::at_frontend(inner, None, record.received, transport, client);
+        let mut trace = RequestTrace::at_frontend(inner, None, record.received, transport, client);
         match why {
-            Why::Slow => trace.root.set(key::AFTERWARDS, "slow"),
-            Why::Failed(error) => {
+            Unsampled::Slow => trace.root.set(key::AFTERWARDS, "slow"),
+            Unsampled::Failed(error) => {
                 trace.root.set(key::AFTERWARDS, "failed");
                 trace.root.fail(error);
             }
         }
-        if let Some(said) = said {
-            trace.says(said);
+        if let Some(summary) = summary {
+            trace.describe(summary);
         }
         trace.steps.step_at(span::ADMIT, record.handed);
         if record.began > record.handed {
@@ -232,7 +257,7 @@ impl Traces {
                 call.set(key::RPC_SYSTEM, RPC_SYSTEM_VALUE);
                 call.set(key::RPC_METHOD, span::CALL_ANNOUNCES);
                 call.set(key::SERVER, node);
-                if let Why::Failed(error) = why {
+                if let Unsampled::Failed(error) = why {
                     call.fail(error);
                 }
                 call.end_at(now);

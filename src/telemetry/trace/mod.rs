@@ -1,10 +1,11 @@
-//! Traces: what becomes of single announces, of batches of changes, and of the cluster.
+//! Traces of single announces, of batches of changes, and of the cluster.
 //!
-//! An announce that is not sampled has no span: its batch keeps a few times ([`FlightRecord`]), of which spans are made when
-//! it proves to be slow or to fail. One that is sampled carries an [`OpenTrace`] along.
+//! An announce that is not sampled has no span: its batch keeps a few times ([`BatchTimes`]), from which spans are made
+//! afterwards if it turns out slow or fails. One that is sampled carries a [`RequestTrace`].
 
 mod announce;
 mod context;
+mod error_type;
 mod export;
 pub mod names;
 mod options;
@@ -23,8 +24,9 @@ use std::time::{Duration, SystemTime};
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use siphasher::sip::SipHasher13;
 
-pub use announce::{AnnounceSummary, FlightRecord, OpenTrace, Transport, Why};
+pub use announce::{AnnounceSummary, AnsweredFrom, BatchTimes, RequestTrace, Transport, Unsampled};
 pub use context::{Parent, TRACEPARENT, TraceContext};
+pub use error_type::ErrorType;
 pub use export::TraceExport;
 pub use options::{TraceError, TraceOptions};
 pub use queue::SpanCounts;
@@ -35,12 +37,12 @@ use crate::clock::Clock;
 use queue::Queue;
 use sample::Limiter;
 
-/// How often the wall clock is looked at anew. Between two looks, times go on with the uptime.
+/// How often the wall clock is read again. In between, times advance with the uptime.
 const ANCHOR: Duration = Duration::from_secs(60);
 /// What the hash of clients' addresses is for, so that it has a key of its own.
 const PURPOSE: &[u8] = b"tidings: client.address in traces";
 
-/// The way to make traces; cheap to clone. One that is off makes none, and asks for neither time nor randomness.
+/// Makes traces; cheap to clone. One that is off makes none, and reads neither the clock nor the random source.
 #[derive(Clone, Default)]
 pub struct Traces(Option<Arc<Inner>>);
 
@@ -60,7 +62,7 @@ struct Inner {
 }
 
 impl Traces {
-    /// None.
+    /// Traces nothing.
     pub fn off() -> Self {
         Self(None)
     }
@@ -100,7 +102,7 @@ impl Traces {
         self.0.is_some()
     }
 
-    /// Chooses the share of announces that are traced from their beginning.
+    /// Samples the configured share of announces, at the cost of one subtraction each.
     pub fn countdown(&self) -> Countdown {
         match &self.0 {
             None => Countdown::never(),
@@ -108,8 +110,8 @@ impl Traces {
         }
     }
 
-    /// Chooses that share for who has no place for a countdown.
-    pub fn choose(&self) -> bool {
+    /// Samples the same share where there is no state for a countdown.
+    pub fn sample(&self) -> bool {
         self.0.as_ref().is_some_and(|inner| {
             let ratio = inner.options.ratio;
             ratio >= 1.0 || (ratio > 0.0 && ((inner.random)() as f64) < ratio * 2f64.powi(64))
@@ -127,16 +129,16 @@ impl Traces {
         self.0.as_ref().is_some_and(|inner| inner.options.probes.iter().any(|probes| probes.contains(&client)))
     }
 
-    /// The trace of an announce that was received at this uptime, if it is to have one: because it was chosen, or because a
-    /// probe that is trusted says so in `parent`.
-    pub fn announce(
+    /// Starts the trace of an announce that was received at this uptime, if it is sampled: by this node (`chosen`), or by a
+    /// trusted probe that says so in `parent`.
+    pub fn start_announce(
         &self,
         chosen: bool,
         parent: Option<Parent>,
         received: Duration,
         transport: Transport,
         client: IpAddr,
-    ) -> Option<Box<OpenTrace>> {
+    ) -> Option<Box<RequestTrace>> {
         let inner = self.0.as_ref()?;
         let traced = match parent {
             Some(parent) if inner.options.follow_parent => parent.sampled,
@@ -145,23 +147,23 @@ impl Traces {
         if !traced {
             return None;
         }
-        inner.look_at_the_wall_clock(received);
+        inner.refresh_anchor(received);
         let parent = parent.filter(|parent| parent.sampled).map(|parent| parent.context);
-        Some(Box::new(OpenTrace::at_frontend(inner, parent, received, transport, Some(client))))
+        Some(Box::new(RequestTrace::at_frontend(inner, parent, received, transport, Some(client))))
     }
 
-    /// What this node does for the span of another one.
-    pub fn serve(&self, method: &'static str, caller: TraceContext) -> Option<Box<OpenTrace>> {
+    /// Starts the server span of a request that another node traces.
+    pub fn start_server(&self, method: &'static str, caller: TraceContext) -> Option<Box<RequestTrace>> {
         let inner = self.0.as_ref()?;
-        Some(Box::new(OpenTrace::at_server(inner, method, caller)))
+        Some(Box::new(RequestTrace::at_server(inner, method, caller)))
     }
 
-    /// A batch of changes made at this uptime, with what it was made of.
-    pub fn batch(&self, made: Duration, of: &[TraceContext]) -> Option<Box<OpenTrace>> {
+    /// Starts the trace of a batch of changes made at this uptime, with links to the spans that made them.
+    pub fn start_batch(&self, made: Duration, of: &[TraceContext]) -> Option<Box<RequestTrace>> {
         let inner = self.0.as_ref().filter(|_| !of.is_empty())?;
         let mut root = OpenSpan::begin(inner, names::span::REPLICATE, SpanKind::Internal, None, made);
         of.iter().for_each(|of| root.link(*of));
-        Some(Box::new(OpenTrace::of(root)))
+        Some(Box::new(RequestTrace::of(root)))
     }
 
     /// Whether something that was received at one uptime and answered at another is slow.
@@ -170,18 +172,18 @@ impl Traces {
         self.0.as_ref().is_some_and(|inner| answered.saturating_sub(received) >= inner.options.slow)
     }
 
-    /// Whether one more announce may be told of afterwards, at this uptime.
-    pub fn may_tell(&self, now: Duration) -> bool {
+    /// Whether the rate limit allows one more unsampled announce to be traced, at this uptime.
+    pub fn allows_unsampled(&self, now: Duration) -> bool {
         self.0.as_ref().is_some_and(|inner| inner.limiter.allow(now))
     }
 
-    /// Reads the clock for a flight record; zero if nothing is traced.
+    /// The uptime, for [`BatchTimes`]; zero if nothing is traced.
     #[inline]
     pub fn now(&self) -> Duration {
         self.0.as_ref().map_or(Duration::ZERO, |inner| inner.now())
     }
 
-    /// What became of all spans, and how many may wait; `None` if nothing is traced.
+    /// Counts of spans by outcome, and how many may wait; `None` if nothing is traced.
     pub fn counts(&self) -> Option<(&SpanCounts, usize)> {
         self.0.as_ref().map(|inner| (inner.queue.counts(), inner.queue.limit()))
     }
@@ -203,7 +205,7 @@ impl Inner {
         self.anchored.store(uptime.as_secs(), Relaxed);
     }
 
-    fn look_at_the_wall_clock(&self, uptime: Duration) {
+    fn refresh_anchor(&self, uptime: Duration) {
         if uptime.as_secs().saturating_sub(self.anchored.load(Relaxed)) >= ANCHOR.as_secs() {
             self.anchor_at(uptime);
         }
@@ -219,7 +221,7 @@ impl Inner {
         SpanId::from((self.random)().max(1))
     }
 
-    /// What stands for a client's address: always the same, and nothing can be told from it without the key.
+    /// A pseudonym of a client's address: always the same, and of no use without the key.
     fn client(&self, address: IpAddr) -> String {
         let hash = match address {
             IpAddr::V4(address) => self.clients.hash(&address.octets()),

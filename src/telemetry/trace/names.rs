@@ -13,7 +13,7 @@ pub mod span {
     pub const ANNOUNCE: &str = "announce";
     /// Reading the announce, and what came before it in the same batch; the access list, external addresses and limits.
     pub const ADMIT: &str = "admit";
-    /// Who is to answer.
+    /// Choosing who answers.
     pub const ROUTE: &str = "route";
     /// The wait for the owner of the partition, if it was so long that it is worth a span.
     pub const QUEUE: &str = "queue";
@@ -23,7 +23,7 @@ pub mod span {
     pub const ACKNOWLEDGE: &str = "replica.acknowledge";
     /// The reply waits for its `sendmmsg`, and is sent; for HTTP, it is written.
     pub const REPLY: &str = "reply";
-    /// All that was made of a slow announce that nobody looked at, after it was handed over.
+    /// Everything after dispatch of an announce that was not sampled but turned out slow.
     pub const ANSWER: &str = "answer";
     /// Announces at another node, seen from either side.
     pub const CALL_ANNOUNCES: &str = "tidings.Link/Announces";
@@ -31,19 +31,19 @@ pub mod span {
     pub const REPLICATE: &str = "replicate";
     /// Changes at another node, seen from either side.
     pub const CALL_DELTAS: &str = "tidings.Link/Deltas";
-    /// Changes become part of their swarms.
+    /// Changes are merged into their swarms.
     pub const MERGE: &str = "partition.merge";
     /// Nodes have come or gone.
     pub const MEMBERSHIP: &str = "cluster.membership";
     /// Partitions belong to other nodes than before.
     pub const PLACEMENT: &str = "cluster.placement";
-    /// This node stands in for one that went down.
+    /// This node takes over partitions of one that went down.
     pub const TAKEOVER: &str = "cluster.takeover";
     /// A partition is fetched, to be held here.
     pub const HANDOFF: &str = "partition.handoff";
-    /// What copies differ in is fetched.
+    /// Differences between two copies of a partition are fetched.
     pub const REPAIR: &str = "partition.repair";
-    /// This node hands its partitions over, to go.
+    /// This node hands its partitions off before it stops.
     pub const LEAVE: &str = "cluster.leave";
     /// All swarms are written to disk.
     pub const SNAPSHOT: &str = "snapshot";
@@ -87,7 +87,7 @@ pub mod key {
     pub const EVENT: &str = "tracker.event";
     /// How many peers the client wants.
     pub const NUM_WANT: &str = "tracker.num_want";
-    /// How many it is told of.
+    /// How many are returned.
     pub const PEERS: &str = "tracker.peers_returned";
     /// The partition.
     pub const PARTITION: &str = "tracker.partition";
@@ -102,7 +102,7 @@ pub mod key {
     /// Records of a batch.
     pub const RECORDS: &str = "tracker.records";
     /// The batch goes to another region.
-    pub const ABROAD: &str = "tracker.abroad";
+    pub const CROSS_REGION: &str = "tracker.cross_region";
 }
 
 /// The value of [`key::RPC_SYSTEM`].

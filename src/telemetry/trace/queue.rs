@@ -1,5 +1,5 @@
-//! Spans that have ended and wait for their export. Whoever makes them never waits, and makes as little of them as can be:
-//! what the SDK wants is put together by the thread that exports.
+//! Spans that have ended and wait for their export. The threads that answer announces never wait here and only store small
+//! records; the exporting thread makes the SDK's spans from them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -16,11 +16,11 @@ use super::names::SCOPE;
 
 /// One or more spans that have ended.
 pub(super) enum Record {
-    /// A span with all that may be told of it.
-    Span(Box<Ended>),
+    /// A span with attributes and links.
+    Span(Box<EndedSpan>),
     /// Spans that follow each other below one parent.
     Steps {
-        /// See [`Ended::anchor`].
+        /// See [`EndedSpan::anchor`].
         anchor: Duration,
         /// The span that they are below.
         parent: TraceContext,
@@ -32,7 +32,7 @@ pub(super) enum Record {
 }
 
 /// A span that has ended.
-pub(super) struct Ended {
+pub(super) struct EndedSpan {
     pub context: TraceContext,
     /// The span that it is below, and whether that is on another node.
     pub parent: Option<(SpanId, bool)>,
@@ -48,7 +48,7 @@ pub(super) struct Ended {
     pub error: Option<&'static str>,
 }
 
-/// A span of which only its name and its times are told.
+/// A span that has only a name and two times.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     pub name: &'static str,
@@ -66,7 +66,7 @@ impl Record {
         }
     }
 
-    /// Puts the spans together as the SDK wants them.
+    /// Converts to spans of the SDK.
     pub(super) fn into_sdk(self, scope: &InstrumentationScope, out: &mut Vec<SpanData>) {
         match self {
             Self::Sdk(span) => out.push(*span),
@@ -79,7 +79,7 @@ impl Record {
     }
 }
 
-impl Ended {
+impl EndedSpan {
     fn into_sdk(self, scope: &InstrumentationScope) -> SpanData {
         let mut links = SpanLinks::default();
         links.links = self.links.into_iter().map(|to| Link::with_context(to.of_sdk(true))).collect();
@@ -124,7 +124,7 @@ pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope::builder(SCOPE).with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
-/// What became of spans, since the start.
+/// Spans by outcome, since the start.
 #[derive(Debug, Default)]
 pub struct SpanCounts {
     /// The collector has them.
@@ -159,7 +159,7 @@ impl Queue {
     pub(super) fn push(&self, record: Record) {
         let spans = record.spans();
         let mut records = self.records.lock();
-        // Only less meanwhile, as none but this adds to it.
+        // Only this function adds to it, under the lock.
         let before = self.counts.waiting.load(Relaxed);
         if before + spans > self.limit {
             self.counts.queue_full.fetch_add(spans as u64, Relaxed);

@@ -1,7 +1,6 @@
 //! Spans whose times come from the node's own clock and whose place in a trace is known before they end.
 //!
-//! They are not made by the SDK's builder, as that can no longer be told an id: that of a span is needed while it lasts, by the
-//! other nodes that work for it.
+//! They are not made by the SDK's builder, which no longer takes an id: other nodes need the id of a span while it lasts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,27 +11,26 @@ use opentelemetry::{KeyValue, Value};
 
 use super::Inner;
 use super::context::TraceContext;
+use super::error_type::ErrorType;
 use super::names::key;
-use super::queue::{Ended, Record, Step};
+use super::queue::{EndedSpan, Record, Step};
 
-/// Why a span ended that nobody ended: a request was dropped on its way.
-const LOST: &str = "lost";
 /// How many steps most announces have.
 const STEPS: usize = 4;
 
-/// A span that lasts. One that is dropped ends there and then, as failed: no other span is left without its parent.
+/// A span that has not ended. Dropping it ends it as failed, so that no other span is left without its parent.
 pub struct OpenSpan {
     inner: Arc<Inner>,
     context: TraceContext,
     parent: Option<(SpanId, bool)>,
     name: &'static str,
     kind: SpanKind,
-    /// See [`Ended::anchor`].
+    /// See [`EndedSpan::anchor`].
     anchor: Duration,
     start: Duration,
     attributes: Vec<KeyValue>,
     links: Vec<TraceContext>,
-    error: Option<&'static str>,
+    error: Option<ErrorType>,
     ended: bool,
 }
 
@@ -73,7 +71,7 @@ impl OpenSpan {
         self.attributes.reserve(attributes);
     }
 
-    /// What others hang their spans on.
+    /// What spans below it, here or on other nodes, refer to.
     pub fn context(&self) -> TraceContext {
         self.context
     }
@@ -88,8 +86,8 @@ impl OpenSpan {
         self.links.push(to);
     }
 
-    /// Says that it failed, and why. The first reason stays.
-    pub fn fail(&mut self, error: &'static str) {
+    /// Marks it as failed. The first reason stays.
+    pub fn fail(&mut self, error: ErrorType) {
         self.error.get_or_insert(error);
     }
 
@@ -101,9 +99,9 @@ impl OpenSpan {
     fn export(&mut self, end: Duration) {
         self.ended = true;
         if let Some(error) = self.error {
-            self.set(key::ERROR, error);
+            self.set(key::ERROR, error.label());
         }
-        self.inner.queue.push(Record::Span(Box::new(Ended {
+        self.inner.queue.push(Record::Span(Box::new(EndedSpan {
             context: self.context,
             parent: self.parent,
             name: self.name,
@@ -113,7 +111,7 @@ impl OpenSpan {
             end,
             attributes: std::mem::take(&mut self.attributes),
             links: std::mem::take(&mut self.links),
-            error: self.error,
+            error: self.error.map(ErrorType::label),
         })));
     }
 }
@@ -121,7 +119,7 @@ impl OpenSpan {
 impl Drop for OpenSpan {
     fn drop(&mut self) {
         if !self.ended {
-            self.fail(LOST);
+            self.fail(ErrorType::Lost);
             let now = self.inner.now();
             self.export(now);
         }
@@ -149,7 +147,7 @@ impl Steps {
         Self { inner, parent, anchor, mark, ended: Vec::new() }
     }
 
-    /// More of them below the same parent, which are somebody else's.
+    /// Steps below the same parent for another thread.
     pub fn beside(&self) -> Self {
         let Self { inner, parent, anchor, mark, .. } = self;
         Self { inner: inner.clone(), parent: *parent, anchor: *anchor, mark: *mark, ended: Vec::new() }

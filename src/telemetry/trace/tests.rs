@@ -78,10 +78,10 @@ fn check_tree(spans: &[SpanData], root: &str) {
     }
 }
 
-fn announce(traces: &Traces, chosen: bool, parent: Option<Parent>) -> Option<Box<OpenTrace>> {
+fn announce(traces: &Traces, chosen: bool, parent: Option<Parent>) -> Option<Box<RequestTrace>> {
     let received = traces.now();
-    let mut trace = traces.announce(chosen, parent, received, Transport::Udp, CLIENT)?;
-    trace.says(&SAID);
+    let mut trace = traces.start_announce(chosen, parent, received, Transport::Udp, CLIENT)?;
+    trace.describe(&SAID);
     trace.steps().step(span::ADMIT);
     Some(trace)
 }
@@ -91,14 +91,14 @@ fn an_announce_that_another_node_answers_is_one_trace() {
     let (here, queue) = traces(1.0);
     let there = traces_to(&queue, 0.0, 7);
     let mut trace = announce(&here, true, None).unwrap();
-    let caller = trace.call(span::CALL_ANNOUNCES, "eu-2".into());
+    let caller = trace.begin_call(span::CALL_ANNOUNCES, "eu-2".into());
     let received = TraceContext::from_bytes(&caller.to_bytes()).unwrap();
-    let mut served = there.serve(span::CALL_ANNOUNCES, received).unwrap();
+    let mut served = there.start_server(span::CALL_ANNOUNCES, received).unwrap();
     served.steps().step(span::PARTITION);
     // The clocks of the two are not the same, which is no matter here.
     served.finish();
-    trace.called(None);
-    trace.answers(3, "remote");
+    trace.end_call(None);
+    trace.answered(3, AnsweredFrom::Remote);
     trace.finish_with(span::REPLY);
 
     let spans = exported(&queue);
@@ -125,7 +125,7 @@ fn an_announce_that_another_node_answers_is_one_trace() {
 fn whatever_becomes_of_a_request_its_spans_have_their_parents() {
     let (traces, queue) = traces(1.0);
     let mut trace = announce(&traces, true, None).unwrap();
-    trace.call(span::CALL_ANNOUNCES, "eu-2".into());
+    trace.begin_call(span::CALL_ANNOUNCES, "eu-2".into());
     drop(trace);
     let spans = exported(&queue);
     check_tree(&spans, span::ANNOUNCE);
@@ -155,16 +155,23 @@ fn slow_and_failed_announces_are_told_afterwards_but_not_too_many() {
     let (traces, queue) = traces(0.0);
     let millis = Duration::from_millis;
     assert!(traces.is_slow(millis(100), millis(350)) && !traces.is_slow(millis(100), millis(349)));
-    let may: Vec<bool> = (0..4).map(|_| traces.may_tell(millis(10))).collect();
+    let may: Vec<bool> = (0..4).map(|_| traces.allows_unsampled(millis(10))).collect();
     assert_eq!(may, [true, true, false, false]);
-    let record = FlightRecord { received: millis(1), handed: millis(2), began: millis(3) };
-    traces.afterwards(record, Why::Slow, Transport::Udp, Some(CLIENT), Some(&SAID), None);
+    let record = BatchTimes { received: millis(1), handed: millis(2), began: millis(3) };
+    traces.record_unsampled(record, Unsampled::Slow, Transport::Udp, Some(CLIENT), Some(&SAID), None);
     let spans = exported(&queue);
     check_tree(&spans, span::ANNOUNCE);
     assert_eq!(attribute(named(&spans, span::ANNOUNCE), key::AFTERWARDS).unwrap(), "slow");
     let waited = named(&spans, span::QUEUE);
     assert_eq!(waited.end_time.duration_since(waited.start_time).unwrap(), millis(1));
-    traces.afterwards(record, Why::Failed("no_holder"), Transport::Udp, None, None, Some("eu-2".into()));
+    traces.record_unsampled(
+        record,
+        Unsampled::Failed(ErrorType::NoHolder),
+        Transport::Udp,
+        None,
+        None,
+        Some("eu-2".into()),
+    );
     let spans = exported(&queue);
     check_tree(&spans, span::ANNOUNCE);
     assert_eq!(attribute(named(&spans, span::ANNOUNCE), key::ERROR).unwrap(), "no_holder");
@@ -174,12 +181,12 @@ fn slow_and_failed_announces_are_told_afterwards_but_not_too_many() {
 #[test]
 fn a_batch_links_to_what_it_is_made_of() {
     let (traces, queue) = traces(0.0);
-    assert!(traces.batch(Duration::ZERO, &[]).is_none());
+    assert!(traces.start_batch(Duration::ZERO, &[]).is_none());
     let cause = Parent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap().context;
-    let mut batch = traces.batch(Duration::from_millis(1), &[cause]).unwrap();
-    for error in [Some("timeout"), None] {
-        batch.call(span::CALL_DELTAS, "eu-2".into());
-        batch.called(error);
+    let mut batch = traces.start_batch(Duration::from_millis(1), &[cause]).unwrap();
+    for error in [Some(ErrorType::Link("timeout")), None] {
+        batch.begin_call(span::CALL_DELTAS, "eu-2".into());
+        batch.end_call(error);
     }
     batch.finish();
     let spans = exported(&queue);
@@ -208,8 +215,10 @@ fn an_address_is_hashed_with_a_key_of_the_cluster() {
 #[test]
 fn nothing_is_asked_for_while_tracing_is_off() {
     let off = Traces::off();
-    assert_eq!((off.now(), off.is_on(), off.choose(), off.has_probes()), (Duration::ZERO, false, false, false));
-    assert!(!off.countdown().hit() && !off.may_tell(Duration::ZERO) && !off.is_slow(Duration::ZERO, Duration::MAX));
+    assert_eq!((off.now(), off.is_on(), off.sample(), off.has_probes()), (Duration::ZERO, false, false, false));
+    assert!(
+        !off.countdown().hit() && !off.allows_unsampled(Duration::ZERO) && !off.is_slow(Duration::ZERO, Duration::MAX)
+    );
     assert!(announce(&off, true, None).is_none());
 }
 

@@ -56,7 +56,7 @@ fn the_own_region_comes_first_and_then_the_next_ones_by_name() {
     assert_eq!(names(&table, table.candidates(Partition(0))), expected);
     assert_eq!(names(&table, table.in_region(Partition(0))), expected[..3]);
     assert_eq!(names(&table, table.placed(Partition(0))), expected[..2]);
-    assert_eq!(names(&table, table.abroad(Partition(0))), [&*expected[3], &*expected[6]]);
+    assert_eq!(names(&table, table.first_in_other_regions(Partition(0))), [&*expected[3], &*expected[6]]);
     assert_eq!(table.fingerprint(), placement.fingerprint());
     assert!(!table.placed_without_copy(Partition(0)) && table.is_held_here(Partition(0)) && !table.is_alone());
     assert_eq!(table.node(table.me()).id, "b1".into());
@@ -107,7 +107,7 @@ fn regions_without_holders_get_deltas_for_one_that_is_alive() {
     }
     let abroad = |members: &Members| {
         let table = RoutingTable::build(&"b1".into(), members, &placement, PARTITIONS);
-        names(&table, table.abroad(Partition(0))).pop().unwrap()
+        names(&table, table.first_in_other_regions(Partition(0))).pop().unwrap()
     };
     assert_eq!(abroad(&members), first);
     members.0.iter_mut().find(|member| member.id.as_str() == first).unwrap().alive = false;
@@ -122,7 +122,7 @@ fn alone_means_that_nobody_else_is_known() {
     let table = RoutingTable::build(&"a".into(), &members, &placement(&members, 2), PARTITIONS);
     assert!(table.is_alone() && table.is_placed_here(Partition(3)) && table.placed_without_copy(Partition(3)));
     assert_eq!(
-        (table.candidates(Partition(3)), table.replicas(Partition(3)), table.abroad(Partition(3))),
+        (table.candidates(Partition(3)), table.replicas(Partition(3)), table.first_in_other_regions(Partition(3))),
         (&[][..], &[][..], &[][..])
     );
     assert_eq!(table.placed(Partition(3)), [NodeIndex(0)]);
@@ -199,7 +199,7 @@ proptest! {
             expected.dedup();
             prop_assert_eq!(replicas, expected);
 
-            let abroad = table.abroad(partition);
+            let abroad = table.first_in_other_regions(partition);
             prop_assert!(abroad.iter().all(|node| at(node).region != me.region));
             prop_assert!(abroad.windows(2).all(|two| distance(&at(&two[0]).region) < distance(&at(&two[1]).region)));
             for region in ["eu", "sa", "us"].map(Region::from).into_iter().filter(|region| *region != me.region) {

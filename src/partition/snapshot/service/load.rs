@@ -91,7 +91,10 @@ impl Service {
         let read = File::open(path).map_err(Fault::Io).and_then(|file| {
             length = file.metadata().map_or(0, |metadata| metadata.len());
             restore::read(BufReader::new(file), wall, self.settings.peer_ttl, &mut report, |piece| {
-                let owner = self.owners.place(self.owners.hash(piece.info_hash()), loading.handles.len());
+                let owner = self
+                    .owners
+                    .owner_of(self.owners.partition(self.owners.hash(piece.info_hash())), loading.handles.len())
+                    .0;
                 loading.push(owner, piece, &*self.clock);
             })
         });
