@@ -1,13 +1,13 @@
 //! `docs/limits.md` against the constants and the defaults of the settings.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use syn::{BinOp, Expr, File, Item, Lit, Member};
 use tidings::config::Settings;
 
 use crate::modules::file_of;
-use crate::{code, read, root, table};
+use crate::{code, files, read, root, table};
 
 /// Counts and bytes as they are, times in milliseconds.
 type Number = f64;
@@ -49,7 +49,7 @@ fn no_bound_is_there_twice() {
     assert!(twice.is_empty(), "docs/limits.md has {twice:?} more than once");
 }
 
-/// Of `section.key` the default; of `a::b::CONST` the constant; of `a::b::Type.field` what `Default` gives the field.
+/// Of `section.key` the default; of `a::b::CONST` the constant in that module or, if it has none, below it; of `a::b::Type.field` what `Default` gives the field.
 fn actual(settings: &Value, source: &str) -> Option<Number> {
     let Some((module, name)) = source.rsplit_once("::") else {
         let (section, key) = source.split_once('.')?;
@@ -58,18 +58,28 @@ fn actual(settings: &Value, source: &str) -> Option<Number> {
         return Some(value * unit);
     };
     let path: Vec<String> = module.split("::").map(str::to_owned).collect();
-    let file = root().join("src").join(file_of(&path));
-    let file = parse(&file);
-    match name.split_once('.') {
-        Some((_, field)) => default_of(&file, field),
-        None => constant(&file, name),
+    let value = |file: &Path| {
+        let file = parse(file);
+        match name.split_once('.') {
+            Some((_, field)) => default_of(&file, field),
+            None => constant(&file, name),
+        }
+    };
+
+    let own = root().join("src").join(file_of(&path));
+    if let Some(found) = own.exists().then(|| value(&own)).flatten() {
+        return Some(found);
     }
+    let below = root().join("src").join(path.iter().collect::<PathBuf>());
+    let found: Vec<Number> = files(&below, "rs").iter().filter_map(|file| value(file)).collect();
+    // A name that a folder has twice says nothing.
+    (found.len() == 1).then(|| found[0])
 }
 
 /// Settings in seconds; other times are in milliseconds, and what is no time has no unit.
 const SECONDS: [&str; 2] = ["limits.http_idle", "cluster.leave_timeout"];
 
-fn parse(file: &PathBuf) -> File {
+fn parse(file: &Path) -> File {
     syn::parse_file(&read(file)).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
