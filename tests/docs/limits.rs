@@ -71,7 +71,8 @@ fn actual(settings: &Value, source: &str) -> Option<Number> {
         return Some(found);
     }
     let below = root().join("src").join(path.iter().collect::<PathBuf>());
-    let found: Vec<Number> = files(&below, "rs").iter().filter_map(|file| value(file)).collect();
+    let sources = files(&below, "rs").into_iter().filter(|file| read(file).contains(name));
+    let found: Vec<Number> = sources.filter_map(|file| value(&file)).collect();
     // A name that a folder has twice says nothing.
     (found.len() == 1).then(|| found[0])
 }
