@@ -12,8 +12,8 @@ pub struct External {
 }
 
 impl External {
-    /// The address that others reach `client` by: what a neighbour is seen at means something else, or nothing, to
-    /// everybody further away.
+    /// The address that others reach `client` by: the address that a neighbour has here means something else, or
+    /// nothing, further away.
     pub fn of(&self, client: IpAddr) -> IpAddr {
         let substitute = match client {
             IpAddr::V4(ip) if ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified() => {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trap_10_a_neighbour_is_told_at_its_external_address() {
+    fn trap_10_a_neighbour_is_returned_with_its_external_address() {
         let external = External { ipv4: Some(Ipv4Addr::new(203, 0, 113, 7)), ipv6: None };
         for near in ["127.0.0.1", "10.1.2.3", "192.168.0.9", "172.16.5.5", "169.254.1.1", "0.0.0.0"] {
             assert_eq!(external.of(near.parse().unwrap()), IpAddr::from([203, 0, 113, 7]), "{near}");

@@ -1,4 +1,4 @@
-//! Where the owners of a thread put their replies, so that one `sendmmsg` a round sends them all.
+//! The replies of a thread, sent by one `sendmmsg` per round. A traced reply ends its trace when it is sent.
 
 use std::io;
 use std::net::UdpSocket;
@@ -36,7 +36,7 @@ struct Queue {
     #[expect(clippy::vec_box, reason = "it came in a box, and is far larger than a reply")]
     traced: Vec<Box<RequestTrace>>,
     sender: Sender,
-    /// Somebody on this thread will call [`Outbox::flush`] soon.
+    /// A frontend of this thread will call [`Outbox::flush`] soon.
     flush_due: bool,
 }
 
@@ -76,7 +76,7 @@ impl Outbox {
         self.queue.lock().flush(self);
     }
 
-    /// Returns when somebody wrote replies while no flush was due: what an owner answers to another thread's frontend.
+    /// Returns when replies were written while no flush was due: an owner answered another thread's frontend.
     pub async fn written(&self) {
         self.flush.notified().await;
     }
@@ -118,7 +118,7 @@ impl Writer<'_> {
         self.queue.flush_due = true;
     }
 
-    /// Ends the writing. When nobody has promised to flush, the thread's flusher is woken.
+    /// Ends the writing. When no flush is promised, the thread's flusher is woken.
     pub fn finish(self) {
         let empty = self.queue.replies.is_empty() && self.queue.traced.is_empty();
         if !self.queue.flush_due && !empty {

@@ -111,11 +111,7 @@ impl Threads {
             }
             for at in 0..thread.udp.len() {
                 let frontend = UdpFrontend::new(udp.clone(), thread.udp.clone(), at, thread.outbox.clone())?;
-                thread.udp_frontends.push(thread.runtime.spawn(async move {
-                    if let Err(error) = frontend.run().await {
-                        tracing::error!(%error, "a UDP socket cannot be polled any more");
-                    }
-                }));
+                thread.udp_frontends.push(thread.runtime.spawn(frontend.run()));
             }
             let outbox = thread.outbox.clone();
             thread.runtime.spawn(async move {

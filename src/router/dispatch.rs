@@ -1,4 +1,4 @@
-//! Announces from frontends to whoever answers them: an owner of this node, or another node.
+//! Sends the announces of frontends to where they are answered: an owner of this node, or another node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

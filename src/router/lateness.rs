@@ -1,5 +1,5 @@
-//! Requests that have waited for a node which stood still. Whoever sent one has long asked another node, and its client may
-//! have said other things since; applied now it would be the latest word.
+//! Requests that were delayed because this node was paused. The node that sent one has asked another node long ago, and its
+//! client may have announced something else since; applied now it would override that.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::wire::peer::announces::Sent;
 /// How much faster one node's clock may run than another's.
 const DRIFT: u32 = 1000;
 
-/// How long requests of each other node take, by the difference between two clocks that have nothing to do with each other
-/// but that neither jumps: the least difference seen is that of a request that did not wait.
+/// How long requests of each other node take, by the difference between two unrelated clocks that do not jump: the least
+/// difference seen is that of a request that did not wait.
 #[derive(Default)]
 pub struct Lateness {
     nodes: Mutex<HashMap<NodeId, Pace>>,
@@ -80,7 +80,7 @@ mod tests {
     fn a_new_start_has_a_clock_of_its_own() {
         let lateness = Lateness::default();
         assert!(!late(&lateness, 1_000_000, 50_000));
-        let anew = Sent { incarnation: 2, millis: 5 };
-        assert!(!lateness.is_late(&"a".into(), anew, Duration::from_secs(60), LIMIT));
+        let restarted = Sent { incarnation: 2, millis: 5 };
+        assert!(!lateness.is_late(&"a".into(), restarted, Duration::from_secs(60), LIMIT));
     }
 }

@@ -84,6 +84,9 @@ impl Router {
     /// # Errors
     /// [`Unavailable`] when any owner is overloaded or does not answer within 250 ms.
     pub(super) async fn scrape_here(&self, family: Family, keys: &[SwarmKey]) -> Result<Vec<Counts>, Unavailable> {
+        if self.owners.load().is_empty() {
+            return Err(Unavailable);
+        }
         let mut replies = Vec::new();
         for (owner, wanted) in self.owners.group_by_owner(keys.iter().copied().enumerate(), |(_, key)| key.hash) {
             let (positions, keys): (Vec<usize>, Vec<SwarmKey>) = wanted.into_iter().unzip();

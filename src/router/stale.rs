@@ -1,4 +1,4 @@
-//! The last answers of other nodes, for when nobody answers.
+//! The last answers of other nodes, for when none of them answers.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 
 use crate::swarm::{Counts, Family};
 
-/// The age from which on an answer is replaced by a newer one. Popular swarms are told many times a second, and there is
-/// no use in keeping each answer.
+/// The age from which an answer is replaced by a newer one. Popular swarms are answered many times a second, and storing
+/// each answer would be a waste.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// A bounded cache of answers, of which the least recently used go first.
+/// A bounded cache of answers, which drops the least recently used.
 pub struct StaleCache {
     entries: Option<Mutex<LruCache<(u64, Family), Entry>>>,
     ttl: Duration,
@@ -39,10 +39,10 @@ impl StaleCache {
         Self { entries, ttl, served: AtomicU64::new(0) }
     }
 
-    /// Keeps an answer for the swarm with this keyed hash.
+    /// Stores an answer for the swarm with this keyed hash.
     pub fn put(&self, hash: u64, family: Family, counts: &Counts, peers: &[u8], now: Duration) {
         let Some(entries) = &self.entries else { return };
-        // An empty list is no help to anybody.
+        // An empty list helps no client.
         if peers.is_empty() {
             return;
         }

@@ -18,10 +18,10 @@ pub struct ProxyRules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyHeaderError {
     /// The header is not there.
-    #[error("the proxy in front of this tracker does not tell the client's address")]
+    #[error("the proxy in front of this tracker does not send the client's address")]
     Missing,
     /// What should be the client's address is none.
-    #[error("the proxy in front of this tracker tells a client address that is none")]
+    #[error("the proxy in front of this tracker sends a malformed client address")]
     Garbled,
 }
 
@@ -32,7 +32,7 @@ impl ProxyRules {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// The canonical address of the client for whom a trusted proxy sent `headers`: the right-most that is not a trusted
+    /// The canonical address of the client that a trusted proxy names in `headers`: the right-most that is not a trusted
     /// proxy itself. All further left is hearsay. If all are trusted proxies, the left-most of them is the client.
     ///
     /// # Errors

@@ -27,10 +27,10 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const HTTP_2_PREFACE: u8 = b'P';
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// HTTP/2 streams that one client may have open: as many as clients take for granted until they are told (RFC 9113 §6.5.2).
+/// HTTP/2 streams that one client may have open: as many as clients assume before they receive our settings (RFC 9113 §6.5.2).
 const STREAMS: u32 = 100;
 
-/// When a connection was last of use. Idle, stuck and slow clients all look the same: no complete request in time.
+/// When a connection was last used. Idle, stuck and slow clients all look the same: no complete request in time.
 #[derive(Debug)]
 pub(super) struct Activity {
     opened: Instant,
@@ -68,7 +68,7 @@ impl Protocols {
         // hyper accepts no smaller buffer than 8 KiB; the bound on the head holds all the same.
         let buffer = head.max(8192);
         let mut http1 = http1::Builder::new();
-        // The deadline of `drive` takes the place of hyper's timer, which would be set anew for each request.
+        // The deadline of `drive` takes the place of hyper's timer, which would be set again for each request.
         http1.header_read_timeout(None).max_header_size(head).max_buf_size(buffer).half_close(true);
         // Head and body are a few hundred bytes: to copy them together costs less than to send them by `writev`.
         http1.writev(false);
@@ -87,7 +87,7 @@ impl Protocols {
         Self { context, http1, either, tls }
     }
 
-    /// Serves `stream` until it ends, times out or is told to end.
+    /// Serves `stream` until it ends, times out or the node stops.
     pub(super) async fn run(&self, stream: TcpStream, peer: IpAddr, mut shutdown: watch::Receiver<bool>) {
         let mut first = [0];
         let idle = self.context.options.idle;
@@ -149,7 +149,7 @@ impl Protocols {
         Arc::new(Session::new(self.context.clone(), peer, Arc::new(Activity::new())))
     }
 
-    /// Drives `connection` to its end; gives the error that ended it, if any.
+    /// Drives `connection` to its end; returns the error that ended it, if any.
     async fn drive<C: GracefulConnection>(
         &self,
         connection: C,

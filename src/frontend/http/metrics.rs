@@ -38,7 +38,7 @@ pub enum Outcome {
     Invalid,
     /// The access list forbids the info hash, or the full scrape is off.
     Denied,
-    /// A trusted proxy did not tell the client's address.
+    /// A trusted proxy did not send the client's address.
     BadProxy,
     /// No owner could answer in time.
     Unavailable,

@@ -59,16 +59,16 @@ pub struct HttpOptions {
     pub idle: Duration,
     /// The largest head of a request, in bytes.
     pub request_bytes: usize,
-    /// Who may speak for others.
+    /// Which proxies may name the client.
     pub proxies: ProxyRules,
     /// Addresses for peers that announce from near this host.
     pub external: External,
-    /// The node and its region, for those who ask which one answers.
+    /// The node and its region, for clients that ask which one answers.
     pub answered_by: [HeaderValue; 2],
 }
 
 impl HttpOptions {
-    /// The options that the settings say.
+    /// The options of these settings.
     ///
     /// # Errors
     /// When `announce.proxy_header` cannot be the name of a header.
@@ -95,7 +95,7 @@ impl HttpOptions {
     }
 }
 
-/// All that the frontend works with. Its listeners share one.
+/// What all listeners of the frontend share.
 pub struct HttpContext {
     /// Settings that hold until a restart.
     pub options: HttpOptions,
@@ -111,13 +111,13 @@ pub struct HttpContext {
     pub random: fn() -> u32,
     /// Traces of announces.
     pub traces: Traces,
-    /// How announces are answered.
+    /// Counts how announces are answered.
     pub answers: Arc<Answers>,
-    /// What happened.
+    /// Counts of what happened.
     pub metrics: Arc<HttpMetrics>,
 }
 
-/// Serves what comes to `listener` on the current runtime, until `shutdown` turns true (or its sender is gone); then
+/// Serves the connections of `listener` on the current runtime, until `shutdown` turns true (or its sender is gone); then
 /// takes no more connections and lets those that are open finish their requests.
 ///
 /// # Errors
@@ -130,7 +130,7 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let protocols = Arc::new(Protocols::new(context.clone()));
-    let told = shutdown.clone();
+    let stop = shutdown.clone();
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -149,16 +149,16 @@ pub async fn serve(
             }
             () = stopped(&mut shutdown) => break,
         };
-        let Some(place) = Place::take(&context) else {
+        let Some(slot) = Slot::take(&context) else {
             context.metrics.connections_refused.fetch_add(1, Relaxed);
             continue;
         };
         // Replies are small and sent whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        let (protocols, told) = (protocols.clone(), told.clone());
+        let (protocols, stop) = (protocols.clone(), stop.clone());
         connections.spawn(async move {
-            let _place = place;
-            protocols.run(stream, peer.ip(), told).await;
+            let _slot = slot;
+            protocols.run(stream, peer.ip(), stop).await;
         });
     }
     drop(listener);
@@ -172,7 +172,7 @@ pub async fn serve(
 }
 
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is to stop as well.
+    // An error means that the sender is gone, which means to stop as well.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
@@ -186,9 +186,9 @@ fn report_panic(metrics: &HttpMetrics, ended: Result<(), tokio::task::JoinError>
 }
 
 /// One of the connections that may be open.
-struct Place(Arc<HttpMetrics>);
+struct Slot(Arc<HttpMetrics>);
 
-impl Place {
+impl Slot {
     fn take(context: &HttpContext) -> Option<Self> {
         let metrics = &context.metrics;
         if metrics.connections_open.fetch_add(1, Relaxed) >= context.options.connections as u64 {
@@ -200,7 +200,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.connections_open.fetch_sub(1, Relaxed);
     }

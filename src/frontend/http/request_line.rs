@@ -3,7 +3,7 @@
 //! An HTTP parser rightly refuses `GET /announce ?info_hash=…` and raw bytes in an info hash, yet clients send both, and
 //! ask again for ever if all they get is a 400. So this stands between the socket and the parser: in the target of a GET
 //! or HEAD, a space before `?` is dropped, and every other byte that a URI must not hold is percent-encoded. A line feed
-//! cannot be told from the end of the line, and is not repaired.
+//! cannot be distinguished from the end of the line, and is not repaired.
 //!
 //! Bodies are not understood, and might be mistaken for request lines; the service therefore closes every connection
 //! after a request with a body.
@@ -93,7 +93,7 @@ enum At {
     Method,
     /// In the target.
     Target,
-    /// After a space in the target, which is held back until the next byte tells what it is.
+    /// After a space in the target, which is held back until the next byte shows what it is.
     Space,
     /// After the target.
     Version,

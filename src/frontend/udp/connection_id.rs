@@ -16,8 +16,8 @@ const MAX_AHEAD: u32 = 60;
 ///
 /// An id is 32 bits of wall-clock seconds, then 32 bits of SipHash-2-4 over these and the client's IP address, under a
 /// secret key. So every node that has the key accepts the ids of all others, at once after a takeover. The port is not
-/// in it, because NAT may change that between two packets. Who cannot receive at an address has to guess 32 bits, each
-/// time anew, to announce from it; ids of one's own address, old or new, tell nothing of the key.
+/// in it, because NAT may change that between two packets. An attacker who cannot receive at an address has to
+/// guess 32 bits for every announce; ids of an attacker's own address reveal nothing about the key.
 #[derive(Clone)]
 pub struct ConnectionIds {
     /// The first key makes ids, all are tried to check them.

@@ -1,33 +1,34 @@
 //! The UDP frontend (BEP 15): drains a socket in batches, answers connects, and dispatches announces to their owners.
 
 mod connection_id;
+mod context;
 mod metrics;
+mod polled;
 
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::io::Interest;
+use tokio::time::sleep;
 
 pub use connection_id::ConnectionIds;
+pub use context::UdpContext;
+use polled::Polled;
+
 pub use metrics::{BatchCounts, Outcome, UdpMetrics};
 
-use super::access_list::AccessList;
-use super::external::External;
-use crate::clock::{Clock, Now};
+use crate::clock::Now;
 use crate::net::outbox::{Outbox, Writer};
 use crate::net::{Endpoint, Receiver, yield_once};
-use crate::partition::{AnnounceRequest, ReplyTo, UdpClient, summary};
-use crate::router::{RoutedBatch, Router, RoutingSnapshot};
-use crate::swarm::{Announce, Family, InfoHash, PeerAddr, Source};
-use crate::telemetry::trace::{
-    BatchTimes, Countdown, ErrorType, Parent, RequestTrace, Traces, Transport, Unsampled, names::span,
-};
-use crate::wire::answered_by::{AnsweredBy, WHICH_NODE};
+use crate::partition::UdpClient;
+use crate::router::{RoutedBatch, RoutingSnapshot};
+use crate::swarm::{Family, InfoHash};
+use crate::telemetry::trace::{BatchTimes, Countdown, ErrorType, Transport, Unsampled};
+use crate::wire::answered_by::WHICH_NODE;
 use crate::wire::udp::{self, ParseError, Request, TransactionId};
 
 /// Datagrams of one `recvmmsg`.
@@ -36,34 +37,10 @@ const DATAGRAMS: usize = 64;
 const MAX_REQUEST: usize = 2048;
 /// Rounds without a pause after which a socket counts as busy.
 const BUSY: u32 = 8;
+/// How long a socket that cannot be polled, or that only returns errors, is left alone.
+const POLL_PAUSE: Duration = Duration::from_millis(10);
 /// The most scrapes of one socket that may wait for their owners.
 const MAX_SCRAPES: usize = 1024;
-
-/// What the UDP frontends of all threads share.
-pub struct UdpContext {
-    /// Where requests go.
-    pub router: Router,
-    /// Proof of address; swapped on reload.
-    pub connection_ids: ArcSwap<ConnectionIds>,
-    /// Which info hashes are served.
-    pub access_list: Arc<ArcSwap<AccessList>>,
-    /// Addresses for peers that announce from near this host.
-    pub external: External,
-    /// The peers given to a client that names no number.
-    pub default_peers: u16,
-    /// The most peers given.
-    pub max_peers: u16,
-    /// The largest reply, in bytes.
-    pub reply_bytes: usize,
-    /// This node, for clients that ask which one answers.
-    pub answered_by: AnsweredBy,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Traces of announces.
-    pub traces: Traces,
-    /// Counts of IPv4 and of IPv6 datagrams.
-    pub metrics: [UdpMetrics; 2],
-}
 
 /// What is the same for all datagrams of a round.
 struct Round<'a> {
@@ -81,6 +58,7 @@ pub struct UdpFrontend {
     family: Family,
     outbox: Arc<Outbox>,
     receiver: Receiver,
+    polled: Polled,
     /// The announces of a round.
     announces: RoutedBatch,
     scrapes: Arc<AtomicUsize>,
@@ -94,7 +72,7 @@ impl UdpFrontend {
     /// A frontend for the socket at position `at`; replies go through `outbox`.
     ///
     /// # Errors
-    /// When the socket cannot tell its address.
+    /// When the address of the socket cannot be read, or its second descriptor cannot be opened.
     pub fn new(
         context: Arc<UdpContext>,
         sockets: Arc<[UdpSocket]>,
@@ -105,6 +83,7 @@ impl UdpFrontend {
         let family = if local.is_ipv4() { Family::V4 } else { Family::V6 };
         let receiver = Receiver::new(DATAGRAMS, MAX_REQUEST, local.ip().is_unspecified());
         Ok(Self {
+            polled: Polled::new(&sockets[at])?,
             countdown: context.traces.countdown(),
             probes: context.traces.has_probes(),
             context,
@@ -118,20 +97,17 @@ impl UdpFrontend {
         })
     }
 
-    /// Serves for ever, on the current thread's runtime.
-    ///
-    /// # Errors
-    /// When the socket cannot be polled.
-    pub async fn run(mut self) -> io::Result<()> {
+    /// Serves until it is aborted, on the current thread's runtime. No error ends it: sockets do not break for good, and
+    /// descriptors, memory and routes come back.
+    pub async fn run(mut self) {
         let sockets = self.sockets.clone();
         let socket = &sockets[self.at];
         // While a socket is registered for polling, the kernel wakes its poller for each datagram sent through it, which
         // costs a busy tracker 4 % of its time. So the registration is dropped while there is always something to
         // receive, and made again once there is nothing.
-        let mut registered: Option<tokio::net::UdpSocket> = None;
-        let mut rounds = 0;
+        let (mut rounds, mut failures) = (0, 0);
         loop {
-            let received = match &registered {
+            let received = match self.polled.get() {
                 Some(polled) => polled.try_io(Interest::READABLE, || self.receiver.receive(socket.as_fd())),
                 None => self.receiver.receive(socket.as_fd()),
             };
@@ -142,22 +118,27 @@ impl UdpFrontend {
                     self.take(count);
                     yield_once().await;
                     self.outbox.flush();
-                    rounds += 1;
+                    (rounds, failures) = (rounds + 1, 0);
                     if rounds == BUSY {
-                        registered = None;
+                        self.polled.unregister();
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    rounds = 0;
-                    let polled = match registered.take() {
-                        Some(polled) => polled,
-                        None => tokio::net::UdpSocket::from_std(socket.try_clone()?)?,
+                    (rounds, failures) = (0, 0);
+                    let ready = match self.polled.register(socket) {
+                        Some(polled) => polled.readable().await.is_ok(),
+                        None => false,
                     };
-                    polled.readable().await?;
-                    registered = Some(polled);
+                    if !ready {
+                        sleep(POLL_PAUSE).await;
+                    }
                 }
-                // An ICMP error that an earlier reply brought back, or a signal.
-                Err(_) => yield_once().await,
+                // An ICMP error that an earlier reply brought back, a signal, or a lack of memory.
+                Err(_) if failures < BUSY => {
+                    failures += 1;
+                    yield_once().await;
+                }
+                Err(_) => sleep(POLL_PAUSE).await,
             }
         }
     }
@@ -281,49 +262,3 @@ impl UdpFrontend {
 
 const BAD_CONNECTION_ID: &str = "connection id expired, connect again";
 const FORBIDDEN: &str = "this torrent is not served here";
-
-impl UdpContext {
-    /// The trace of an announce that is sampled, or that a probe has sent.
-    #[cold]
-    fn trace(&self, chosen: bool, request: &udp::Announce<'_>, client: IpAddr, now: Now) -> Option<Box<RequestTrace>> {
-        let parent = self.traces.trusts(client).then(|| Parent::in_url(request.options.url_data())).flatten();
-        self.traces.start_announce(chosen, parent, now.uptime, Transport::Udp, client)
-    }
-
-    /// The request for the owner of an announce's swarm.
-    #[inline]
-    fn request(
-        &self,
-        request: &udp::Announce<'_>,
-        client: UdpClient,
-        ip: IpAddr,
-        mut trace: Option<Box<RequestTrace>>,
-    ) -> AnnounceRequest {
-        let announce = self.announce(request, PeerAddr::new(self.external.of(ip), request.port));
-        let hash = self.router.owners().hash(&announce.info_hash);
-        if let Some(trace) = &mut trace {
-            trace.steps().step(span::ADMIT);
-            trace.describe(&summary(&announce, self.router.owners().partition(hash)));
-            trace.steps().step(span::ROUTE);
-        }
-        AnnounceRequest { announce, hash, source: Source::Owner, reply_to: ReplyTo::Udp(client), trace }
-    }
-
-    fn announce(&self, request: &udp::Announce<'_>, peer: PeerAddr) -> Announce {
-        let fits = udp::max_peers(peer.family(), self.reply_bytes).min(usize::from(self.max_peers)) as u16;
-        // -1 asks for the default, and so do the many clients that send 0.
-        let num_want = match u16::try_from(request.num_want) {
-            Ok(0) => self.default_peers,
-            Ok(wanted) => wanted,
-            Err(_) if request.num_want < 0 => self.default_peers,
-            Err(_) => u16::MAX,
-        };
-        Announce {
-            info_hash: request.info_hash,
-            peer,
-            event: request.event,
-            seeder: request.is_seeder(),
-            num_want: num_want.min(fits),
-        }
-    }
-}

@@ -1,4 +1,4 @@
-//! How the announces of this node's clients are answered: by whom, and how soon.
+//! How the announces of this node's clients are answered: from which source, and how soon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::swarm::{Family, Source};
 use crate::telemetry::histogram::Histogram;
 use crate::telemetry::trace::Transport;
 
-/// What all threads have counted since the start.
+/// Latencies of announces, of all threads, since the start.
 pub struct Answers {
     clock: Arc<dyn Clock>,
     /// By transport, family and source.

@@ -49,8 +49,8 @@ impl OwnerHandle {
     /// Sends a message.
     ///
     /// # Errors
-    /// [`Overloaded`] when the limit is reached or the actor is gone. The message is shed: whoever waits for a reply is
-    /// notified.
+    /// [`Overloaded`] when the limit is reached or the actor is gone. The message is shed, and
+    /// what waits for its reply is notified.
     pub fn send(&self, message: Message) -> Result<(), Overloaded> {
         let weight = message.weight();
         if self.status.in_flight.fetch_add(weight, Relaxed) + weight > self.limit {

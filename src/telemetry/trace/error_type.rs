@@ -21,7 +21,7 @@ pub enum ErrorType {
     QueueFull,
     /// Changes of another node could not be merged.
     NotMerged,
-    /// No answer came in time, and the client was told to try again.
+    /// No answer came in time, and the client was asked to try again.
     Unavailable,
     /// The request was dropped on its way: the span was never ended.
     Lost,

@@ -126,7 +126,7 @@ pub struct TraceExport {
     provider: SdkTracerProvider,
     /// Its one thread does all of it.
     runtime: Option<Runtime>,
-    /// Tells it to send what waits, and to end.
+    /// Makes it send what waits, and end.
     stop: Option<oneshot::Sender<()>>,
     /// Disconnected when it has.
     stopped: mpsc::Receiver<()>,
@@ -170,12 +170,12 @@ impl TraceExport {
         let resource = resource(&options);
         exporter.set_resource(&resource);
         let queue = Arc::new(Queue::new(options.queue, options.batch));
-        let (stop, told) = oneshot::channel();
+        let (stop, stop_requested) = oneshot::channel();
         let (running, stopped) = mpsc::channel();
         let (exporting, delay) = (Exporting::new(&queue, exporter), options.delay);
         runtime.spawn(async move {
             let _running = running;
-            exporting.run(delay, told).await;
+            exporting.run(delay, stop_requested).await;
         });
         let provider = SdkTracerProvider::builder()
             .with_span_processor(Processor(queue.clone()))

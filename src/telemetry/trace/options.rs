@@ -16,12 +16,12 @@ const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORT
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
 const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
-/// Spans that wait, at the most. The SDK's own default would be filled by a second of a busy node that samples one in a
+/// The most spans that wait. The SDK's own default would be filled by a second of a busy node that samples one in a
 /// hundred.
 const QUEUE: (&str, usize) = ("OTEL_BSP_MAX_QUEUE_SIZE", 8192);
 /// How long spans wait for enough others, in milliseconds.
 const DELAY: (&str, usize) = ("OTEL_BSP_SCHEDULE_DELAY", 5000);
-/// Spans of one export, at the most.
+/// The most spans of one export.
 const BATCH: (&str, usize) = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512);
 
 /// Why traces cannot be exported as the settings say.
@@ -68,9 +68,9 @@ pub struct TraceOptions {
     pub slow_per_second: u32,
     /// Whose traceparent is honoured.
     pub probes: Vec<IpNet>,
-    /// Spans that wait for the collector, at the most.
+    /// The most spans that wait for the collector.
     pub queue: usize,
-    /// Spans of one export, at the most.
+    /// The most spans of one export.
     pub batch: usize,
     /// How long they wait for enough of them.
     pub delay: Duration,

@@ -50,7 +50,7 @@ impl Countdown {
     }
 }
 
-/// So many in a second.
+/// Allows a number per second.
 #[derive(Debug)]
 pub struct Limiter {
     per_second: u32,

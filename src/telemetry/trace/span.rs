@@ -66,7 +66,7 @@ impl OpenSpan {
         below
     }
 
-    /// Makes room for so many more attributes.
+    /// Reserves room for more attributes.
     pub(super) fn reserve(&mut self, attributes: usize) {
         self.attributes.reserve(attributes);
     }
