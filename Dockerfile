@@ -1,12 +1,12 @@
-# An image of the static binary and nothing else.
+# An image that contains only the static binary.
 #
-#   docker/build                                  without any registry; it takes Rust and a C compiler
-#   docker build --target upstream -t tidings .   for those who build from an image with Rust, which is pulled
+#   docker/build                                  without any registry; needs Rust and a C compiler
+#   docker build --target upstream -t tidings .   builds in an image that has Rust, which is pulled
 ARG RUST_IMAGE=rust:1.95-bookworm
 
-# Builders without BuildKit build all stages before the one they are asked for, so nothing is pulled before `prebuilt`.
+# Builders without BuildKit build all stages before the target, so no stage before `prebuilt` pulls an image.
 FROM scratch AS base
-# A user that no host has.
+# A user id that hosts do not use.
 USER 65532:65532
 EXPOSE 6969/tcp 6969/udp
 STOPSIGNAL SIGTERM
@@ -15,10 +15,10 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
 ENTRYPOINT ["/usr/bin/tidings"]
 CMD ["serve"]
 
-# From what docker/build has put into target/image/.
+# From the files that docker/build puts into target/image/.
 FROM base AS prebuilt
 COPY tidings /usr/bin/tidings
-# Empty directories, for volumes that get their owner from them.
+# Empty directories, from which volumes get their owner.
 COPY --chown=65532:65532 owned/ /
 
 FROM ${RUST_IMAGE} AS build

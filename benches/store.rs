@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tidings::clock::Now;
 use tidings::partition::Partitions;
+use tidings::partition::anti_entropy::chunk::{MAX_CHUNK, chunk};
 use tidings::partition::anti_entropy::digest::{DigestWalk, Window};
-use tidings::partition::anti_entropy::pull::{MAX_CHUNK, chunk};
+use tidings::partition::anti_entropy::scan::ScanScope;
 use tidings::partition::merge::merge_chunk;
 use tidings::swarm::{
     AddressFamily, Announce, Event, Hlc, HlcTime, InfoHash, KeyedHash, PartitionCount, PeerAddr, Quota, Second, Store,
@@ -231,16 +232,17 @@ fn copies(criterion: &mut Criterion) {
                 }
             });
         });
+        let scope = ScanScope { partition, buckets: u64::MAX, budget: MAX_CHUNK };
         let mut cursor = Vec::new();
         group.bench_function(format!("chunk, {name}"), |bencher| {
             bencher.iter(|| {
-                let chunk = chunk(&partitions, partition, u64::MAX, &cursor, MAX_CHUNK, Now::default());
+                let chunk = chunk(&partitions, Now::default(), &cursor, scope);
                 cursor = chunk.map(|it| it.next).unwrap_or_default();
             });
         });
-        let pieces = chunk(&partitions, partition, u64::MAX, &[], MAX_CHUNK, Now::default()).unwrap_or_default().pieces;
+        let batch = chunk(&partitions, Now::default(), &[], scope).unwrap_or_default().batch;
         group.bench_function(format!("merge of a chunk, {name}"), |bencher| {
-            bencher.iter(|| black_box(merge_chunk(&pieces, 0, &mut partitions, Now::default())));
+            bencher.iter(|| black_box(merge_chunk(&batch, 0, &mut partitions, Now::default())));
         });
     }
     group.finish();

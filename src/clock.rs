@@ -23,7 +23,7 @@ pub trait Clock: Send + Sync + 'static {
     /// Reads both clocks.
     fn now(&self) -> Now;
 
-    /// What the wall clock would have shown when the uptime was zero, as precisely as it can be told now.
+    /// What the wall clock would have shown when the uptime was zero, as precisely as can be computed now.
     fn started(&self) -> SystemTime {
         let now = self.now();
         let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(now.wall_millis);

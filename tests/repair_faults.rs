@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use tidings::clock::Now;
 use tidings::faults;
 use tidings::partition::Partitions;
+use tidings::partition::anti_entropy::chunk::{Chunk, chunk};
 use tidings::partition::anti_entropy::digest::{DigestWalk, Window};
-use tidings::partition::anti_entropy::pull::{
-    Chunk, LocalCopy, PullError, PullOptions, Pulled, RemoteCopy, chunk, pull,
-};
-use tidings::partition::merge::{Taken, merge_chunk, merge_deltas};
-use tidings::partition::record_codec::RecordBatch;
+use tidings::partition::anti_entropy::pull::{LocalCopy, PullError, PullOptions, Pulled, RemoteCopy, pull};
+use tidings::partition::anti_entropy::scan::ScanScope;
+use tidings::partition::merge::{MergeCounts, merge_chunk, merge_deltas};
+use tidings::partition::record_codec::{CheckedBatch, RecordBatch};
 use tidings::swarm::{
     AddressFamily, Announce, Event, Hlc, InfoHash, KeyedHash, Partition, PartitionCount, PeerAddr, Quota, Record, Role,
     Second, V4,
@@ -49,7 +49,8 @@ impl Node {
     }
 
     fn deliver(&self, delta: &[u8]) {
-        merge_deltas(delta, 0, &mut self.partitions.lock(), *self.now.lock(), |_, _| {}).unwrap();
+        let batch = CheckedBatch::new(delta).unwrap();
+        merge_deltas(batch, 0, &mut self.partitions.lock(), *self.now.lock(), |_, _| {});
     }
 
     fn pass(&self, seconds: u64) {
@@ -64,29 +65,24 @@ impl Node {
 }
 
 impl RemoteCopy for Node {
-    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
-        let mut walk = DigestWalk::new(partition, Window { from, to });
+    async fn digest(&self, partition: Partition, window: Window) -> Result<Vec<u64>, PullError> {
+        let mut walk = DigestWalk::new(partition, window);
         while !walk.step(&self.partitions.lock(), *self.now.lock(), 10) {}
         Ok(walk.digest().to_vec())
     }
 
-    async fn fetch(
-        &self,
-        partition: Partition,
-        buckets: u64,
-        cursor: Vec<u8>,
-    ) -> Result<(Vec<u8>, Vec<u8>), PullError> {
-        let made = chunk(&self.partitions.lock(), partition, buckets, &cursor, 10, *self.now.lock());
-        made.map(|Chunk { pieces, next }| (pieces, next)).map_err(|_| PullError::Malformed)
+    async fn fetch(&self, partition: Partition, buckets: u64, cursor: Vec<u8>) -> Result<Chunk, PullError> {
+        let scope = ScanScope { partition, buckets, budget: 10 };
+        chunk(&self.partitions.lock(), *self.now.lock(), &cursor, scope).map_err(|_| PullError::Malformed)
     }
 }
 
 impl LocalCopy for Node {
-    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
-        RemoteCopy::digest(self, partition, from, to).await
+    async fn digest(&self, partition: Partition, window: Window) -> Result<Vec<u64>, PullError> {
+        RemoteCopy::digest(self, partition, window).await
     }
 
-    async fn merge(&self, pieces: Vec<u8>, waited: u32) -> Result<Taken, PullError> {
+    async fn merge(&self, pieces: Vec<u8>, waited: u32) -> Result<MergeCounts, PullError> {
         merge_chunk(&pieces, waited, &mut self.partitions.lock(), *self.now.lock()).map_err(|_| PullError::Malformed)
     }
 

@@ -54,7 +54,7 @@ async fn every_datagram_is_counted_once_by_its_outcome() {
     settings.announce.http.clear();
     settings.announce.threads = 1;
     settings.ops.listen = None;
-    let node = Node::start(settings, Arc::new(SystemClock::start())).await.unwrap();
+    let node = Node::start(settings, Arc::new(SystemClock::start()), None).await.unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(node.addrs().udp[0]).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -77,7 +77,7 @@ async fn every_datagram_is_counted_once_by_its_outcome() {
     socket.send(&[0; 4000]).unwrap();
     assert_eq!(action(&reply(&connect)), 0);
 
-    let count = |outcome| node.udp().metrics[Family::V4 as usize].get(outcome);
+    let count = |outcome| node.context().udp.metrics[Family::V4 as usize].get(outcome);
     for (outcome, expected) in [
         (Outcome::Connect, 2),
         (Outcome::Announce, 2),
@@ -90,6 +90,8 @@ async fn every_datagram_is_counted_once_by_its_outcome() {
     ] {
         assert_eq!(count(outcome), expected, "{outcome:?}");
     }
-    assert!(Outcome::ALL.iter().all(|(outcome, ..)| node.udp().metrics[Family::V6 as usize].get(*outcome) == 0));
+    assert!(
+        Outcome::ALL.iter().all(|(outcome, ..)| node.context().udp.metrics[Family::V6 as usize].get(*outcome) == 0)
+    );
     node.stop().await;
 }

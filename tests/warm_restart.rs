@@ -37,7 +37,7 @@ fn settings(data_dir: &Path) -> Settings {
 }
 
 async fn start(settings: Settings) -> Node {
-    Node::start(settings, Arc::new(SystemClock::start())).await.unwrap()
+    Node::start(settings, Arc::new(SystemClock::start()), None).await.unwrap()
 }
 
 /// Announces `peers` peers of each family to every swarm: leechers, the last of which completes its download.
@@ -71,7 +71,7 @@ async fn totals(node: &Node) -> (u32, u32, u32) {
 
 /// Waits for a snapshot that began after this call.
 async fn snapshot(node: &Node) {
-    let last = || node.snapshots().unwrap().last_millis.load(Relaxed);
+    let last = || node.context().snapshots.as_ref().unwrap().last_millis.load(Relaxed);
     for _ in 0..2 {
         let before = last();
         eventually("a snapshot is written", async || last() > before).await;
@@ -102,7 +102,7 @@ async fn a_graceful_stop_keeps_all_peers_for_a_node_of_any_shape() {
     other.cluster.partitions = 16;
     let node = start(other).await;
     assert_eq!(totals(&node).await, all);
-    assert_eq!(node.snapshots().unwrap().restored_records.load(Relaxed), 2_000);
+    assert_eq!(node.context().snapshots.as_ref().unwrap().restored_records.load(Relaxed), 2_000);
     snapshot(&node).await;
     assert_eq!(totals(&node).await, all);
     assert!(!files(dir.path()).iter().any(|name| name == "owner-2.snap" || name == "owner-3.snap"));
@@ -113,7 +113,7 @@ async fn a_graceful_stop_keeps_all_peers_for_a_node_of_any_shape() {
     other.announce.threads = 3;
     eventually("the first node is gone", async || {
         let settings = other.clone();
-        let Ok(node) = Node::start(settings, Arc::new(SystemClock::start())).await else { return false };
+        let Ok(node) = Node::start(settings, Arc::new(SystemClock::start()), None).await else { return false };
         assert_eq!(totals(&node).await, all);
         node.stop().await;
         true
@@ -138,7 +138,7 @@ async fn corrupt_files_are_set_aside_and_the_node_starts_with_the_rest() {
     fs::write(path(2), "not a snapshot").unwrap();
 
     let node = start(settings(dir.path())).await;
-    let status = node.snapshots().unwrap();
+    let status = node.context().snapshots.as_ref().unwrap();
     assert_eq!(status.corrupt_files.load(Relaxed), 3);
     let names = files(dir.path());
     assert_eq!(names.iter().filter(|name| name.contains(".snap.corrupt-")).count(), 3, "{names:?}");
@@ -177,7 +177,9 @@ async fn an_owner_that_panics_is_restored_while_the_others_serve() {
     assert_eq!(totals(&node).await, all);
     drop(node);
     eventually("the first node is gone", async || {
-        let Ok(node) = Node::start(settings(dir.path()), Arc::new(SystemClock::start())).await else { return false };
+        let Ok(node) = Node::start(settings(dir.path()), Arc::new(SystemClock::start()), None).await else {
+            return false;
+        };
         assert_eq!(totals(&node).await, all);
         node.stop().await;
         true
@@ -193,7 +195,7 @@ async fn disk_errors_are_counted_and_the_tracker_goes_on() {
     let snapshots = dir.path().join("snapshot");
     fs::remove_dir_all(&snapshots).unwrap();
     fs::write(&snapshots, "").unwrap();
-    let status = node.snapshots().unwrap();
+    let status = node.context().snapshots.as_ref().unwrap();
     eventually("an error is counted", async || status.errors.load(Relaxed) > 0).await;
     assert_eq!(totals(&node).await.1, 100);
     fs::remove_file(&snapshots).unwrap();

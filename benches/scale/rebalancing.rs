@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tidings::partition::SharedStatus;
+use tidings::partition::{MemberState, SharedStatus};
 
 use tidings::testkit::sim::World;
 use tidings::testkit::sim::chaos::Chaos;
@@ -48,7 +48,7 @@ fn is_routed(world: &World, nodes: usize) -> bool {
     statuses.len() == nodes
         && statuses.iter().all(|status| {
             let now = status.now.load();
-            let up = now.members.iter().filter(|member| member.state == "up");
+            let up = now.members.iter().filter(|member| member.state == MemberState::Up);
             let owned: usize = up.clone().map(|member| member.owned).sum();
             up.count() == nodes && owned == REGIONS * usize::from(now.partitions)
         })

@@ -5,35 +5,32 @@ use httparse::{Response, Status};
 /// The most headers that a response may have.
 const MAX_HEADERS: usize = 64;
 
-/// A head that is complete.
+/// A complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Whether another request may follow on the connection.
     pub keep_alive: bool,
-    /// Where the body starts.
+    /// The offset of the body.
     pub body: usize,
-    /// Length of head and body; without it the body goes to the end of the stream.
+    /// Length of head and body; without it the body ends with the stream.
     pub total: Option<usize>,
 }
 
-/// Why a response is not read any further.
+/// Why a response is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// It is something else.
-    #[error("no HTTP response: {0}")]
+    #[error("not an HTTP response: {0}")]
     NoHttp(#[from] httparse::Error),
     /// Clients do not read the body of any other status.
     #[error("HTTP status {0}")]
     Status(u16),
-    /// A length that is none.
     #[error("Content-Length: {0}")]
     Length(String),
-    /// A body in pieces.
-    #[error("Transfer-Encoding: {0} is nothing that BitTorrent clients all understand")]
+    #[error("Transfer-Encoding: {0} is not understood by all BitTorrent clients")]
     Encoding(String),
 }
 
-/// Reads the head of a response; none if it is not complete yet.
+/// Parses the head of a response; `None` if it is incomplete.
 ///
 /// # Errors
 /// See [`HeadError`].
@@ -61,7 +58,7 @@ pub fn parse_head(input: &[u8]) -> Result<Option<Head>, HeadError> {
     Ok(Some(Head { keep_alive, body, total: length.map(|length| body + length) }))
 }
 
-/// The value of the first header with this name in a head that [`parse_head`] has found complete.
+/// The value of the first header with this name in a head that [`parse_head`] found complete.
 pub fn header<'a>(input: &'a [u8], name: &str) -> Option<&'a str> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
@@ -75,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_are_read_in_any_piece() {
+    fn an_incomplete_head_is_recognised() {
         let head = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nX-Node: eu-1 \r\n\r\n";
         for len in 0..head.len() {
             assert!(parse_head(&head[..len]).unwrap().is_none(), "{len}");

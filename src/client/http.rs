@@ -12,13 +12,12 @@ use tokio_rustls::TlsConnector;
 
 use super::head::{Head, HeadError, header, parse_head};
 
-/// More bytes than any answer to a client that asks for a few peers has.
+/// More than any answer to a request for a few peers needs.
 const MAX_RESPONSE: usize = 64 << 10;
 
-/// Whom to trust, and the name that the certificate has to be for.
+/// The trusted certificates, and the name that the server must prove.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Whom to trust.
     pub config: Arc<ClientConfig>,
     /// The host of the URL.
     pub name: ServerName<'static>,
@@ -28,7 +27,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection to one tracker, made anew when the tracker closes it between requests.
+/// A connection to one tracker, reopened when the tracker closes it between requests.
 pub struct HttpClient {
     addr: SocketAddr,
     tls: Option<Tls>,
@@ -36,7 +35,7 @@ pub struct HttpClient {
     headers: String,
     local: Option<IpAddr>,
     stream: Option<Box<dyn Stream>>,
-    /// Whether the stream has carried an answer.
+    /// Whether the stream has already carried an answer.
     proven: bool,
 }
 
@@ -50,31 +49,27 @@ pub struct HttpReply {
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The system says that the connection cannot be made, or broke.
+    /// The connection cannot be opened, or broke.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The TLS handshake failed.
     #[error("TLS: {0}")]
     Tls(io::Error),
-    /// The response is not read.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// Nothing came.
     #[error("the connection was closed without an answer")]
     Closed,
-    /// Less came than was announced.
     #[error("the connection was closed within a response")]
     Cut,
-    /// More came than was announced.
-    #[error("{0} bytes follow behind the response")]
+    #[error("{0} bytes follow the response")]
     Trailing(usize),
-    /// Too much came.
     #[error("a response of more than {MAX_RESPONSE} bytes")]
     TooLong,
 }
 
 impl HttpClient {
-    /// For the tracker at `addr`, whose `Host` header is `authority`. With `tls` it speaks HTTPS.
+    /// A client of the tracker at `addr`, with `authority` as `Host` header, and over HTTPS with `tls`. It is not connected
+    /// yet.
     pub fn new(addr: SocketAddr, authority: &str, tls: Option<Tls>) -> Self {
         let headers =
             format!("Host: {authority}\r\nUser-Agent: {}\r\n", concat!("tidings/", env!("CARGO_PKG_VERSION")));
@@ -86,12 +81,12 @@ impl HttpClient {
         self.headers += &format!("{name}: {value}\r\n");
     }
 
-    /// The address that it sends from, once connected.
+    /// The local address, once connected.
     pub fn local_ip(&self) -> Option<IpAddr> {
         self.local
     }
 
-    /// Makes the connection.
+    /// Opens the connection.
     ///
     /// # Errors
     /// [`HttpError::Io`] and [`HttpError::Tls`].
@@ -110,27 +105,27 @@ impl HttpClient {
         Ok(())
     }
 
-    /// Sends a GET for `target` and returns the response. Waits for ever for it: the caller has the deadline, and may let go
-    /// at any moment.
+    /// Sends a GET for `target` and returns the response. There is no timeout: the caller sets one and may drop this future
+    /// at any time.
     ///
     /// # Errors
     /// See [`HttpError`].
     pub async fn get(&mut self, target: &[u8]) -> Result<HttpReply, HttpError> {
-        // Taken out, so that a request that is given up takes its connection with it.
+        // Taken out, so that a dropped request closes its connection.
         if let Some(stream) = self.stream.take() {
             let proven = self.proven;
-            match self.ask(stream, target).await {
-                // A tracker may close a connection that has done its work: ask again, as HTTP clients do.
+            match self.send(stream, target).await {
+                // A tracker may close an idle connection at any time: retry once, as HTTP clients do.
                 Err(HttpError::Closed | HttpError::Io(_)) if proven => {}
                 answer => return answer,
             }
         }
         self.connect().await?;
         let stream = self.stream.take().ok_or(HttpError::Closed)?;
-        self.ask(stream, target).await
+        self.send(stream, target).await
     }
 
-    async fn ask(&mut self, mut stream: Box<dyn Stream>, target: &[u8]) -> Result<HttpReply, HttpError> {
+    async fn send(&mut self, mut stream: Box<dyn Stream>, target: &[u8]) -> Result<HttpReply, HttpError> {
         let request = [b"GET ", target, b" HTTP/1.1\r\n", self.headers.as_bytes(), b"\r\n"].concat();
         stream.write_all(&request).await?;
         stream.flush().await?;
@@ -142,13 +137,13 @@ impl HttpClient {
     }
 }
 
-/// Reads one response, and whether another one may follow.
+/// Reads one response; true if the connection can carry another one.
 async fn read(stream: &mut Box<dyn Stream>) -> Result<(HttpReply, bool), HttpError> {
     let mut input = Vec::new();
     loop {
         let ended = match stream.read_buf(&mut input).await {
             Ok(len) => len == 0,
-            // Servers end TLS without saying so; whether anything is missing shows in what came.
+            // Many servers close without a TLS close_notify; a truncated response is found below.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
             Err(error) => return Err(error.into()),
         };
@@ -171,12 +166,11 @@ async fn read(stream: &mut Box<dyn Stream>) -> Result<(HttpReply, bool), HttpErr
 }
 
 impl HttpReply {
-    /// The body.
     pub fn body(&self) -> &[u8] {
         &self.input[self.body..]
     }
 
-    /// The value of the first header with this name, however it is written.
+    /// The value of the first header with this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.input[..self.body], name)
     }

@@ -1,5 +1,5 @@
-//! A tracker's client: URLs, requests and answers over UDP and HTTP, for `tidings probe`, for readiness and for the load
-//! generator. It is strict where real clients forgive, so that it finds what some of them would not.
+//! A client of trackers over UDP and HTTP, for `tidings probe`, the readiness check and the load generator. It is strict
+//! where real clients are lenient, so that it finds faults that only some of them would notice.
 
 mod head;
 mod http;

@@ -1,9 +1,9 @@
-//! Addresses that belong to this machine or to networks like its own.
+//! Which addresses are on this machine or in private networks.
 
 use std::net::IpAddr;
 
-/// Loopback, private, shared (RFC 6598), unique local or link-local: an address that the rest of the Internet does not
-/// reach, or not under this name.
+/// Loopback, private, shared (RFC 6598), unique local or link-local: an address that does not identify this host on the
+/// public Internet.
 pub fn is_near(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_and_far() {
+    fn private_networks_are_near() {
         for near in ["127.0.0.1", "10.1.2.3", "192.168.1.1", "169.254.0.1", "100.64.0.1", "::1", "fd00::1", "fe80::1"] {
             assert!(is_near(near.parse().unwrap()), "{near}");
         }

@@ -1,4 +1,4 @@
-//! The bodies of HTTP answers (BEP 3, 7, 23, 48), read strictly.
+//! A strict parser of HTTP response bodies (BEP 3, 7, 23, 48).
 
 use std::borrow::Cow;
 
@@ -6,60 +6,47 @@ use crate::swarm::{Counts, Family};
 use crate::wire::bencode::{self, Value};
 use crate::wire::udp::Peers;
 
-/// What an announce was answered with.
+/// The answer to an announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced<'a> {
     /// Seconds until the next announce.
     pub interval: u32,
-    /// Seconds that have to pass before it, if told.
+    /// The shortest time until then, in seconds, if given.
     pub min_interval: Option<u32>,
-    /// Seeders of the swarm, if told.
     pub seeders: Option<u32>,
-    /// Leechers of the swarm, if told.
     pub leechers: Option<u32>,
     /// IPv4 peers; `None` without the key.
     pub peers: Option<Peers<'a>>,
     /// IPv6 peers (BEP 7); `None` without the key.
     pub peers6: Option<Peers<'a>>,
-    /// A text for the user.
+    /// The warning message.
     pub warning: Option<Cow<'a, str>>,
-    /// The tracker itself says that the answer may be out of date.
+    /// Whether the tracker marks the answer as possibly out of date.
     pub stale: bool,
 }
 
-/// Why a body is no good answer.
+/// Why a body is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// It is not bencode in its one canonical form, or more than that.
-    #[error("no bencode: {0}")]
+    /// Not canonical bencode, or followed by other bytes.
+    #[error("not canonical bencode: {0}")]
     Bencode(#[from] bencode::Error),
-    /// The tracker gives a failure reason.
+    /// The failure reason of the tracker.
     #[error("refused: {0}")]
     Refused(String),
-    /// A key is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// What should be a count or a number of seconds is none, or negative, or does not fit into 32 bits.
-    #[error("{0} is no count")]
+    /// Not a number from 0 to 2^32 - 1.
+    #[error("{0} is not a count")]
     NoCount(&'static str),
-    /// What should be a string is none.
-    #[error("{0} is no string")]
+    #[error("{0} is not a string")]
     NoString(&'static str),
-    /// A list of peers that is not in the compact form that was asked for.
-    #[error("{0} is no string, though compact=1 was asked for")]
+    #[error("{0} is not a string, although the request said compact=1")]
     NotCompact(&'static str),
-    /// The last peer is not whole.
-    #[error("{key} has {len} bytes, which is no multiple of {stride}")]
-    Stride {
-        /// `peers` or `peers6`.
-        key: &'static str,
-        /// Bytes that there are.
-        len: usize,
-        /// Bytes of a peer.
-        stride: usize,
-    },
-    /// Something else than an info hash stands among the files of a scrape.
-    #[error("files has a key of {0} bytes, which is no info hash")]
+    /// The last peer is truncated.
+    #[error("{key} has {len} bytes, which is not a multiple of {stride}")]
+    Stride { key: &'static str, len: usize, stride: usize },
+    #[error("files has a key of {0} bytes, which is not an info hash")]
     NoInfoHash(usize),
 }
 
@@ -86,8 +73,8 @@ pub fn read_announce(body: &[u8]) -> Result<Announced<'_>, ReplyError> {
     })
 }
 
-/// Reads the answer to a scrape: info hashes in ascending order, and their counts. The keys that BEP 48 demands have to be
-/// there.
+/// Reads the answer to a scrape: info hashes in ascending order, and their counts. The keys that BEP 48 requires must be
+/// present.
 ///
 /// # Errors
 /// See [`ReplyError`].
@@ -107,7 +94,7 @@ pub fn read_scrape(body: &[u8]) -> Result<Vec<([u8; 20], Counts)>, ReplyError> {
     files.iter().map(read).collect()
 }
 
-/// A body that holds no failure reason.
+/// Parses a body that has no failure reason.
 fn accepted(body: &[u8]) -> Result<Value<'_>, ReplyError> {
     let reply = bencode::parse(body)?;
     match reply.get("failure reason") {
@@ -136,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_announce_is_read_whole() {
+    fn an_announce_is_parsed_completely() {
         let body =
             b"d8:completei1e10:incompletei2e8:intervali1800e12:min intervali900e5:peers6:\x7f\x01\x02\x03\x1a\xe1\
             13:tracker stalei1e15:warning message4:slowe";
@@ -151,17 +138,17 @@ mod tests {
     fn every_key_of_an_announce_is_checked() {
         for (bad, text) in [
             (&b"d5:peers0:e"[..], "interval is missing"),
-            (b"d8:intervali-1e5:peers0:e", "interval is no count"),
-            (b"d8:completei-1e8:intervali9ee", "complete is no count"),
+            (b"d8:intervali-1e5:peers0:e", "interval is not a count"),
+            (b"d8:completei-1e8:intervali9ee", "complete is not a count"),
             (b"d8:intervali9e5:peers5:12345e", "5 bytes"),
             (b"d8:intervali9e6:peers66:123456e", "peers6 has 6 bytes"),
             (b"d8:intervali9e5:peerslee", "compact=1"),
-            (b"d8:intervali9e15:warning messagei1ee", "warning message is no string"),
+            (b"d8:intervali9e15:warning messagei1ee", "warning message is not a string"),
             (b"d14:failure reason2:noe", "refused: no"),
-            (b"d14:failure reasoni1ee", "failure reason is no string"),
-            (b"d5:peers0:8:intervali9ee", "no bencode"),
+            (b"d14:failure reasoni1ee", "failure reason is not a string"),
+            (b"d5:peers0:8:intervali9ee", "not canonical bencode"),
             (b"d8:intervali9e5:peers0:e\n", "1 bytes are left"),
-            (b"<html>", "no bencode"),
+            (b"<html>", "not canonical bencode"),
         ] {
             let error = read_announce(bad).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

@@ -1,26 +1,22 @@
-//! What a client asks, whichever the transport, and how it is written for HTTP (BEP 3, 7, 23, 48).
+//! The requests of a client, whichever the transport, and how they are written for HTTP (BEP 3, 7, 23, 48).
 
 use std::io::Write as _;
 
 use crate::swarm::{Event, InfoHash};
 use crate::wire::udp;
 
-/// What an announce says, whichever the transport.
+/// The parameters of an announce, whichever the transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnounceParams {
-    /// The swarm.
     pub info_hash: InfoHash,
-    /// Only decoration, as (address, port) is what makes a peer.
+    /// Tidings ignores it, and the key: a peer is its address and port.
     pub peer_id: [u8; 20],
-    /// Likewise.
     pub key: u32,
-    /// What happened.
     pub event: Event,
-    /// Bytes that the peer lacks.
+    /// Bytes that the peer still has to download.
     pub left: i64,
     /// Peers to ask for; -1 for the tracker's default.
     pub num_want: i32,
-    /// The port that makes the peer.
     pub port: u16,
 }
 
@@ -49,18 +45,21 @@ impl AnnounceParams {
 }
 
 /// Appends the target of an HTTP announce: `path`, which may have a query already, with the parameters.
-pub fn announce_target(out: &mut Vec<u8>, path: &str, words: &AnnounceParams) {
+pub fn announce_target(out: &mut Vec<u8>, path: &str, params: &AnnounceParams) {
     // Writing to a vector does not fail.
     let _ = write!(out, "{path}{}info_hash=", if path.contains('?') { '&' } else { '?' });
-    percent_encode(out, &words.info_hash.0);
+    percent_encode(out, &params.info_hash.0);
     out.extend_from_slice(b"&peer_id=");
-    percent_encode(out, &words.peer_id);
-    let _ =
-        write!(out, "&port={}&uploaded=0&downloaded=0&left={}&compact=1&key={:08x}", words.port, words.left, words.key);
-    if let Ok(num_want) = u32::try_from(words.num_want) {
+    percent_encode(out, &params.peer_id);
+    let _ = write!(
+        out,
+        "&port={}&uploaded=0&downloaded=0&left={}&compact=1&key={:08x}",
+        params.port, params.left, params.key
+    );
+    if let Ok(num_want) = u32::try_from(params.num_want) {
         let _ = write!(out, "&numwant={num_want}");
     }
-    out.extend_from_slice(match words.event {
+    out.extend_from_slice(match params.event {
         Event::Started => b"&event=started",
         Event::Completed => b"&event=completed",
         Event::Stopped => b"&event=stopped",
@@ -68,7 +67,7 @@ pub fn announce_target(out: &mut Vec<u8>, path: &str, words: &AnnounceParams) {
     });
 }
 
-/// Appends the target of an HTTP scrape. By convention (BEP 48) the last `/announce` of the announce URL's path becomes
+/// Appends the request target of an HTTP scrape. By convention (BEP 48) the last `/announce` of the announce URL's path becomes
 /// `/scrape`; where there is none, `/scrape` is appended to the path.
 pub fn scrape_target(out: &mut Vec<u8>, path: &str, info_hashes: impl IntoIterator<Item = InfoHash>) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
     use crate::wire::query::{AnnounceQuery, ScrapeQuery};
 
-    const WORDS: AnnounceParams = AnnounceParams {
+    const PARAMS: AnnounceParams = AnnounceParams {
         info_hash: InfoHash(*b"\x00\xff~ &?=%0123456789ab"),
         peer_id: *b"-TI0001-0123456789ab",
         key: 7,
@@ -130,19 +129,19 @@ mod tests {
     }
 
     #[test]
-    fn an_announce_says_the_words_behind_what_the_url_says() {
+    fn an_announce_follows_the_query_of_the_url() {
         for (path, before) in [("/announce", "/announce?info_hash="), ("/announce?k=1", "/announce?k=1&info_hash=")] {
-            let target = target(|out| announce_target(out, path, &WORDS));
+            let target = target(|out| announce_target(out, path, &PARAMS));
             assert!(target.starts_with(before), "{target}");
             let query = AnnounceQuery::parse(target.split_once('?').unwrap().1.as_bytes()).unwrap();
-            assert_eq!((query.info_hash, query.port, query.event), (WORDS.info_hash, 6881, Event::Started));
+            assert_eq!((query.info_hash, query.port, query.event), (PARAMS.info_hash, 6881, Event::Started));
             assert_eq!((query.seeder, query.num_want, query.compact), (false, Some(50), true));
         }
     }
 
     #[test]
-    fn a_scrape_goes_where_bep_48_says() {
-        let hashes = [WORDS.info_hash, InfoHash([1; 20])];
+    fn the_scrape_url_follows_bep_48() {
+        let hashes = [PARAMS.info_hash, InfoHash([1; 20])];
         for (path, before) in [
             ("/announce", "/scrape?info_hash="),
             ("/x/announce.php", "/x/scrape.php?info_hash="),

@@ -10,19 +10,17 @@ use tokio::time::timeout;
 use crate::swarm::Family;
 use crate::wire::udp::{Response, ResponseError, TransactionId, parse_response};
 
-/// Room for the longest datagram that there is.
+/// Room for the longest possible datagram.
 const MAX_DATAGRAM: usize = 1 << 16;
 
-/// When a datagram without an answer is sent again.
+/// When and how often an unanswered datagram is sent again.
 #[derive(Clone, Copy, Debug)]
 pub struct Resend {
-    /// After this time.
     pub after: Duration,
-    /// So often.
     pub times: u32,
 }
 
-/// A socket that speaks to one tracker alone.
+/// A socket that is connected to one tracker.
 #[derive(Debug)]
 pub struct UdpClient {
     socket: UdpSocket,
@@ -34,30 +32,23 @@ pub struct UdpClient {
     buffer: Vec<u8>,
 }
 
-/// Why a request has no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UdpError {
-    /// The system says that it cannot be delivered, or that nobody listens.
+    /// The request cannot be delivered, or no program listens there.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// What came is no reply of a tracker.
     #[error("malformed reply: {0}")]
     Malformed(#[from] ResponseError),
-    /// What came answers something that was not asked.
-    #[error("the transaction id of a reply is {got:08x}, and not {asked:08x} as in the request")]
-    TransactionId {
-        /// That of the reply.
-        got: u32,
-        /// That of the request.
-        asked: u32,
-    },
+    #[error("the reply has the transaction id {got:08x}, the request had {asked:08x}")]
+    TransactionId { got: u32, asked: u32 },
 }
 
 impl UdpClient {
     /// A socket for `addr`, with transaction ids from `first` on.
     ///
     /// # Errors
-    /// When the system has none, or no way to that address.
+    /// There is no free socket, or no route to the address.
     pub async fn new(addr: SocketAddr, first: TransactionId, resend: Resend) -> io::Result<Self> {
         let (any, family): (IpAddr, _) = match addr {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), Family::V4),
@@ -69,19 +60,19 @@ impl UdpClient {
         Ok(Self { socket, family, resend, first: first.0, requests: 0, out, buffer })
     }
 
-    /// The address that it sends from.
+    /// The local address.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// The system does not know it.
     pub fn local_ip(&self) -> io::Result<IpAddr> {
         self.socket.local_addr().map(|addr| addr.ip())
     }
 
-    /// Sends the request that `encode` appends, again if there is no answer, and returns its reply. Waits for ever for it:
-    /// the caller has the deadline, and may let go at any moment.
+    /// Sends the request that `encode` appends, resends it while there is no answer, and returns the reply. There is no
+    /// timeout: the caller sets one and may drop this future at any time.
     ///
     /// # Errors
-    /// See [`UdpError`]. Late replies to earlier requests of this socket are no error.
+    /// See [`UdpError`]. Late replies to earlier requests of this socket are ignored.
     pub async fn exchange(
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>, TransactionId),
@@ -120,7 +111,7 @@ async fn answer(
         let len = socket.recv(buffer).await?;
         match parse_response(&buffer[..len], family)?.transaction_id() {
             id if id == asked => return Ok(len),
-            // What was sent twice is answered twice.
+            // A resent request is answered twice.
             id if is_ours(id) => {}
             id => return Err(UdpError::TransactionId { got: id.0, asked: asked.0 }),
         }

@@ -1,11 +1,10 @@
-//! The URL of a tracker, as it stands in a torrent.
+//! Announce URLs, as in a torrent.
 
 use std::fmt;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// How a tracker is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// BEP 15.
@@ -16,10 +15,9 @@ pub enum Scheme {
     Https,
 }
 
-/// A checked URL.
+/// A valid announce URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackerUrl {
-    /// How to speak to it.
     pub scheme: Scheme,
     /// A name or an IP address, the latter without brackets.
     pub host: String,
@@ -30,20 +28,17 @@ pub struct TrackerUrl {
     text: String,
 }
 
-/// What is wrong with a URL.
+/// Why a URL is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Another scheme, or none.
     #[error("write udp://HOST:PORT, http://HOST:PORT/announce or https://HOST/announce")]
     Scheme,
-    /// The part between the scheme and the path.
-    #[error("{0:?} is no HOST:PORT; an IPv6 address stands in brackets")]
+    #[error("{0:?} is not HOST:PORT; put an IPv6 address in brackets")]
     Host(String),
-    /// UDP has no port that is used if none is named.
+    /// UDP has no default port.
     #[error("the port is missing: write udp://HOST:PORT")]
     NoPort,
-    /// What cannot stand in a URL.
-    #[error("the path has a space, a fragment or a byte that has to be percent-encoded")]
+    #[error("the path has a space, a fragment or a byte that must be percent-encoded")]
     Path,
 }
 
@@ -90,7 +85,7 @@ impl FromStr for TrackerUrl {
     }
 }
 
-/// As it was written.
+/// The URL as it was written.
 impl fmt::Display for TrackerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -110,7 +105,7 @@ impl TrackerUrl {
     /// The addresses of the host, in the system's order. Blocks if the host is a name.
     ///
     /// # Errors
-    /// When the system cannot resolve the name, or there is no address.
+    /// The system cannot resolve the name, or it has no address.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let found: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         if found.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(found) }
@@ -126,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_torrents() {
+    fn valid_urls() {
         for (text, scheme, host, port, path, authority) in [
             ("udp://t.example:6969", Scheme::Udp, "t.example", 6969, "/announce", "t.example:6969"),
             ("udp://[::1]:6969/announce", Scheme::Udp, "::1", 6969, "/announce", "[::1]:6969"),
@@ -142,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told() {
+    fn invalid_urls() {
         for text in ["", "t.example:80", "ftp://t.example", "wss://t.example", "UDP://t.example:1"] {
             assert_eq!(parse(text), Err(UrlError::Scheme), "{text}");
         }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
 use crate::config;
 
 /// Print the default settings file, with a comment for every key
@@ -20,7 +21,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Check a settings file, alone, and say what is wrong with it and where
+    /// Check a settings file, without flags and environment, and report the first error and its line
     Check {
         /// The settings file (TOML)
         file: PathBuf,

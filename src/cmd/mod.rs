@@ -1,8 +1,10 @@
-//! The subcommands, one file each: its arguments and their `run`.
+//! The command line: a file or a folder for each subcommand, with its arguments and their `run`.
 
 pub mod config;
+mod failure;
 pub mod keys;
 pub mod load;
+mod output;
 pub mod probe;
 pub mod serve;
 pub mod status;
@@ -12,9 +14,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use failure::Failure;
+
 /// A BitTorrent tracker, alone or in a cluster.
 ///
-/// Without a subcommand it serves: UDP and HTTP announces on port 6969 and operations on 127.0.0.1:7070.
+/// Without a subcommand it serves UDP and HTTP announces on port 6969, and operations on 127.0.0.1:7070.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 struct Cli {
@@ -42,38 +46,12 @@ Examples:
   tidings config check tidings.toml        check it
   tidings serve --config tidings.toml      serve with it
   tidings --set announce.interval=900      change one setting
-  tidings status                           show the cluster that a node is part of
+  tidings status                           show the cluster as a node sees it
   tidings probe --target udp://HOST:6969   announce to a tracker as clients do, and check its answers
-  TIDINGS_OPS__LISTEN=off tidings          the same by the environment
+  TIDINGS_OPS__LISTEN=off tidings          change one setting through the environment
 
 Point a torrent at udp://HOST:6969/announce or http://HOST:6969/announce.
 Exit codes: 0 success, 1 failed while running, 2 wrong usage or settings.";
-
-/// Why a subcommand failed, which is its exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The command line or the settings have to be changed: exit code 2.
-    #[error("{0:#}")]
-    Settings(anyhow::Error),
-    /// Something went wrong while running: exit code 1.
-    #[error("{0:#}")]
-    Run(#[from] anyhow::Error),
-}
-
-impl From<crate::config::Error> for Failure {
-    fn from(error: crate::config::Error) -> Self {
-        Self::Settings(error.into())
-    }
-}
-
-impl Failure {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Settings(_) => ExitCode::from(2),
-            Self::Run(_) => ExitCode::FAILURE,
-        }
-    }
-}
 
 /// Runs the subcommand that the command line names.
 pub fn main() -> ExitCode {
@@ -91,20 +69,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nothing is left to do if even this cannot be written.
+            // If even this cannot be written, there is nothing left to do.
             let _ = writeln!(io::stderr(), "error: {failure}");
             failure.exit_code()
         }
-    }
-}
-
-/// Prints to standard output. A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("cannot write to standard output").into())
-        }
-        _ => Ok(()),
     }
 }
 
@@ -114,7 +82,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 }

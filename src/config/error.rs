@@ -1,4 +1,4 @@
-//! What is wrong with the settings, and where: one sentence for the operator.
+//! Errors in the settings and where they are: one sentence for the operator.
 
 use std::fmt;
 use std::io;
@@ -10,9 +10,8 @@ use super::validate::Invalid;
 #[derive(Debug, thiserror::Error)]
 #[error("{origin}: {problem}")]
 pub struct Error {
-    /// Where the fault stands.
     pub origin: Origin,
-    /// The fault and its likely fix.
+    /// The error and its likely fix.
     pub problem: Box<Problem>,
 }
 
@@ -49,29 +48,24 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A fault in the settings. The `hint` of a variant is empty or begins with `": "`.
+/// An error in the settings. The `hint` of a variant is empty or begins with `": "`.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// The file cannot be opened or read.
     #[error(
         "cannot read the settings file ({0}): check its path and permissions, or leave out --config for the defaults"
     )]
     Unreadable(#[source] io::Error),
-    /// The file is not TOML.
     #[error("this is not valid TOML ({0}): `tidings config` prints a file to start from")]
     Syntax(String),
-    /// A section that does not exist.
     #[error("there is no section [{name}]{hint}")]
     UnknownSection {
-        /// The name as written.
         name: String,
         /// What was probably meant.
         hint: String,
     },
-    /// A section's name that holds a plain value.
+    /// A plain value under the name of a section.
     #[error("{0} is a section: write [{0}] on a line of its own and its keys below")]
     NotASection(&'static str),
-    /// A key that does not exist.
     #[error("there is no key {name}{hint}")]
     UnknownKey {
         /// `section.key` as written.
@@ -85,37 +79,30 @@ pub enum Problem {
         /// What was probably meant.
         hint: String,
     },
-    /// A flag without `section.key=`.
     #[error("write it as --set section.key=value, such as --set announce.interval=1800")]
     NotAnAssignment,
-    /// A value of the wrong type.
     #[error("{key} takes {expected}, not {found}: write it like {example}")]
     WrongType {
         /// `section.key`.
         key: String,
-        /// The type that the key has.
         expected: &'static str,
         /// The value and its type.
         found: String,
         /// A value of the right type.
         example: String,
     },
-    /// A value of the right type that the key cannot take.
+    /// A value of the right type that the key does not accept.
     #[error("{key} cannot be {value} ({reason}): write it like {example}")]
     Unusable {
         /// `section.key`.
         key: String,
-        /// The value.
         value: String,
-        /// Why it cannot be taken.
         reason: String,
-        /// A value that can.
         example: String,
     },
-    /// A variable's value that is not UTF-8.
     #[error("the value is not valid UTF-8: set it to plain text")]
     NotText,
-    /// A value out of range, or two that contradict each other.
+    /// A value out of range, or values that contradict each other.
     #[error(transparent)]
     Invalid(#[from] Invalid),
 }

@@ -1,4 +1,4 @@
-//! The layers above the default, each read into assignments of one key.
+//! The layers above the defaults, each parsed into assignments of one key.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +12,7 @@ use super::error::{Error, Origin, Problem};
 use super::reference::{SECTIONS, Section, default_of, example_of};
 use super::suggest;
 
-/// One key set to a value by some layer.
+/// A key that a layer sets to a value.
 pub(super) struct Assignment {
     pub(super) section: &'static str,
     pub(super) key: &'static str,
@@ -20,8 +20,8 @@ pub(super) struct Assignment {
     pub(super) origin: Origin,
 }
 
-/// Variables with the prefix of the settings that are read elsewhere.
-const OTHER_VARIABLES: [&str; 3] = ["TIDINGS_SEED", "TIDINGS_LOG", "TIDINGS_LOG_FORMAT"];
+/// Variables that share the prefix of the settings and are read elsewhere.
+const OTHER_VARIABLES: [&str; 2] = ["TIDINGS_LOG", "TIDINGS_LOG_FORMAT"];
 
 /// The assignments of a settings file, from top to bottom.
 pub(super) fn file(path: &Path) -> Result<Vec<Assignment>, Error> {
@@ -52,7 +52,7 @@ pub(super) fn parse_file(path: &Path, text: &str) -> Result<Vec<Assignment>, Err
             let fail = |problem| Error::new(origin.clone(), problem);
             let key = find_key(section, key.get_ref()).map_err(fail)?;
             let written = text[value.span()].to_string();
-            // Only a number of more than 64 bits is TOML and yet no value.
+            // The only valid TOML that is rejected here is a number of more than 64 bits.
             let value = Value::deserialize(ValueDeserializer::from(value)).map_err(|_| {
                 fail(Problem::Unusable {
                     key: format!("{}.{key}", section.name),
@@ -67,7 +67,7 @@ pub(super) fn parse_file(path: &Path, text: &str) -> Result<Vec<Assignment>, Err
     Ok(assignments)
 }
 
-/// The entries of a table in the order of the file, so that the first fault is reported first.
+/// The entries of a table in the order of the file, so that the first error is reported first.
 fn by_line<'i>(table: DeTable<'i>) -> Vec<(Spanned<toml::de::DeString<'i>>, Spanned<DeValue<'i>>)> {
     let mut entries: Vec<_> = table.into_iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
@@ -111,7 +111,7 @@ fn parse_flag(flag: &str) -> Result<Assignment, Problem> {
     Ok(Assignment { section: section.name, key, value, origin: Origin::Flag(flag.into()) })
 }
 
-/// A value given outside a file: TOML, or plain text where a string is wanted (so `node.id=7` needs no quotes).
+/// A value given outside a file: TOML, or plain text where a string is expected (so `node.id=7` needs no quotes).
 fn parse_value(section: &str, key: &str, text: &str) -> Value {
     match text.parse::<Value>() {
         Ok(value) if value.is_str() || !default_of(section, key).is_str() => value,

@@ -1,4 +1,4 @@
-//! Puts the layers upon each other and checks the result.
+//! Applies the layers in order and checks the result.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::validate;
 /// (TOML) over the default.
 ///
 /// # Errors
-/// The first fault of any layer, even one that a higher layer covers, and settings that do not fit together.
+/// The first error of any layer, even if a higher layer overrides the value, or settings that contradict each other.
 pub fn load(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -28,7 +28,7 @@ pub fn load(
     apply(&assignments)
 }
 
-/// The default with the assignments made in their order.
+/// Applies the assignments to the defaults, in order.
 fn apply(assignments: &[Assignment]) -> Result<Settings, Error> {
     let mut table = DEFAULTS.clone();
     let mut settings = Settings::default();
@@ -36,7 +36,7 @@ fn apply(assignments: &[Assignment]) -> Result<Settings, Error> {
         settings = assign(&mut table, assignment).map_err(|problem| Error::new(assignment.origin.clone(), problem))?;
     }
     settings.validate().map_err(|invalid| {
-        // The topmost layer's say among the keys in question is the likely slip.
+        // Among the keys of the rule, the one set by the highest layer is the likely mistake.
         let origin = assignments
             .iter()
             .rev()
@@ -47,13 +47,13 @@ fn apply(assignments: &[Assignment]) -> Result<Settings, Error> {
     Ok(settings)
 }
 
-/// Makes one assignment. Every one is tried on its own, so that a fault is known to be its.
+/// Applies one assignment. Each one is checked on its own, so that an error is known to be its.
 fn assign(table: &mut Table, assignment: &Assignment) -> Result<Settings, Problem> {
     let Assignment { section, key, value, .. } = assignment;
     let name = format!("{section}.{key}");
     let default = default_of(section, key);
     let value = &match value {
-        // Who writes 1 for a share means all of it.
+        // A share may be written as 1 instead of 1.0.
         Value::Integer(number) if default.is_float() => Value::Float(*number as f64),
         other => other.clone(),
     };
@@ -77,7 +77,7 @@ fn assign(table: &mut Table, assignment: &Assignment) -> Result<Settings, Proble
     })
 }
 
-/// The type of a value in the words of an operator.
+/// The name of a value's type for operators.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a string",
@@ -90,7 +90,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The value as TOML on one line, cut short if long.
+/// The value as TOML on one line, truncated if long.
 fn brief(value: &Value) -> String {
     const LONGEST: usize = 80;
     let text = value.to_string().replace('\n', " ");

@@ -1,4 +1,4 @@
-//! The typed settings: a flag over an environment variable over the file over the default.
+//! The typed settings. Precedence: flags, environment, file, defaults.
 
 mod error;
 mod layers;

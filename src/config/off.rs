@@ -1,5 +1,5 @@
-//! Serde for optional keys: `"off"` or an empty text stands for none, so that a higher layer can switch off what a lower
-//! one sets, and so that every key has a value to print.
+//! Serde for optional keys: `"off"` or an empty string means `None`, so that a higher layer can unset what a lower one
+//! sets, and so that every key has a value to print.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The keys as the doc comments of [`Settings`] describe them, and the default file made from these.
+//! The keys and their doc comments in [`Settings`], and the default file that is generated from them.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::settings::{AccessList, Announce, Cluster, Limits, Node, Ops, Settings, Telemetry, Tls};
 
-/// A section of the settings, in the words of its doc comments.
+/// A section of the settings with its doc comments.
 pub(super) struct Section {
     pub(super) name: &'static str,
     docs: &'static str,
@@ -47,7 +47,7 @@ pub(super) fn default_of(section: &str, key: &str) -> &'static Value {
     &DEFAULTS[section][key]
 }
 
-/// A value that the key can take, as TOML: the example of its doc comment, or else its default.
+/// A valid value of the key, as TOML: the example of its doc comment, or else its default.
 pub(super) fn example_of(section: &str, key: &str) -> String {
     let docs = SECTIONS
         .iter()
@@ -60,15 +60,15 @@ pub(super) fn example_of(section: &str, key: &str) -> String {
     }
 }
 
-/// What stands before the example in a doc comment.
+/// The marker of the example in a doc comment.
 const EXAMPLE: &str = "Example:";
 
 /// The default settings as a TOML file with a comment for every key. An optional key without a value is commented out.
 pub fn default_file() -> String {
     let mut file = String::from(
-        "# The settings of Tidings, each with its default. A key that is left out keeps it.\n\
-         # `--set section.key=value` and the variable TIDINGS_SECTION__KEY take precedence over this file;\n\
-         # \"off\" takes back an optional key.\n",
+        "# The settings of Tidings with their defaults. Keys that are left out keep their default.\n\
+         # `--set section.key=value` and the variable TIDINGS_SECTION__KEY override this file;\n\
+         # \"off\" unsets an optional key.\n",
     );
     for section in &SECTIONS {
         file.push('\n');

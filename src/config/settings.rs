@@ -1,6 +1,5 @@
-//! Every setting, its meaning and its default. `tidings config` prints the doc comments below, so they speak to operators:
-//! the first paragraph says what the key does, with unit and range; a key
-//! whose default shows no value ends with an `Example:`.
+//! Every setting, its meaning and its default. `tidings config` prints the doc comments below, so they are written for
+//! operators: the first paragraph says what the key does, with unit and range; an optional key ends with an `Example:`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::off;
 
-/// All settings of a node. The default is valid and makes a working tracker.
+/// All settings of a node. The defaults make a working tracker.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -33,21 +32,22 @@ pub struct Settings {
     pub telemetry: Telemetry,
 }
 
-/// Who this node is and where it keeps its data.
+/// The identity of this node and where it stores its data.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
     /// The name of this node, unique in its cluster: letters, digits, `.`, `_` and `-`, at most 64 of them.
     pub id: String,
-    /// The region (data centre, zone) this node stands in, written like the id. Every region holds its own replicas.
+    /// The region (data centre, zone) of this node, written like the id. Every region has its own replicas.
     pub region: String,
-    /// The directory that keeps peers and completed counts over a restart; without one they live in memory alone.
+    /// The directory for snapshots. When set, peers and completed counts survive a restart; otherwise they are in memory
+    /// only.
     ///
     /// Example: `"/var/lib/tidings"`
     #[serde(with = "off")]
     pub data_dir: Option<PathBuf>,
-    /// The time from one snapshot of the peers to the next, in seconds, 1 to 3600. A crash loses what was announced
-    /// since, at most one and a half times as long.
+    /// The time between two snapshots, in seconds, 1 to 3600. A crash loses the announces of at most one and a half times
+    /// this time.
     pub snapshot_interval: u32,
 }
 
@@ -57,36 +57,37 @@ impl Default for Node {
     }
 }
 
-/// Where clients announce and scrape, and what they are told.
+/// Where clients announce and scrape, and the replies that they get.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Announce {
-    /// The addresses for UDP announces and scrapes (BEP 15). An IPv6 address takes IPv6 only; an empty list disables UDP.
+    /// The addresses for UDP announces and scrapes (BEP 15). An IPv6 address serves IPv6 only; an empty list disables UDP.
     pub udp: Vec<SocketAddr>,
     /// The addresses for HTTP announces and scrapes (BEP 3), and for HTTPS if tls.cert is set. An empty list disables HTTP.
     pub http: Vec<SocketAddr>,
-    /// The time after which a client is asked to announce again, in seconds, 1 to 28000; clients expect 300 to 10800.
-    /// Every reply varies it by up to 10 %, so that clients spread out.
+    /// The time between two announces of a client, in seconds, 1 to 28000; clients expect 300 to 10800. Every reply varies
+    /// it by up to 10 %, so that clients spread out.
     pub interval: u32,
-    /// The time that a client has to leave between two announces, in seconds, 1 to 28000, and at most the interval.
+    /// The shortest time between two announces of a client, in seconds, 1 to 28000, and at most the interval.
     pub min_interval: u32,
-    /// The most peers that one reply holds, whatever the client asks for, 1 to 10000. With UDP on, they have to fit into
-    /// limits.udp_reply_bytes as 6 bytes each after 20 bytes (an IPv6 peer takes 18, so such replies may hold fewer).
+    /// The most peers in one reply, even if the client asks for more, 1 to 10000. If UDP is enabled, they must fit into
+    /// limits.udp_reply_bytes: 20 bytes plus 6 bytes per peer. (An IPv6 peer takes 18 bytes, so such replies may have
+    /// fewer.)
     pub max_peers: u16,
-    /// The peers in a reply to a client that asks for no number, 1 to 10000, and at most max_peers.
+    /// The peers in a reply to a client that does not ask for a number, 1 to 10000, and at most max_peers.
     pub default_peers: u16,
-    /// The time after which a peer that no longer announces is forgotten, in seconds, 1 to 32000. It has to outlast the
-    /// interval with its 10 % of variation and some delay.
+    /// The time after its last announce when a peer is forgotten, in seconds, 1 to 32000. It must be longer than the
+    /// interval plus its variation of 10 % and some delay.
     pub peer_ttl: u16,
-    /// The threads that serve announces, 0 to 1024; 0 takes one per processor core.
+    /// The threads that serve announces, 0 to 1024; 0 means one per processor core.
     pub threads: usize,
-    /// The networks of the reverse proxies whose proxy_header is believed.
+    /// The networks of trusted reverse proxies. The proxy_header of other senders is ignored.
     ///
     /// Example: `["10.0.0.0/8", "fd00::/8"]`
     pub trusted_proxies: Vec<IpNet>,
-    /// The header in which a trusted proxy names its client; the right-most address that is not a trusted proxy counts.
+    /// The header in which a trusted proxy names its client. The rightmost address that is not a trusted proxy counts.
     pub proxy_header: String,
-    /// Whether an HTTP scrape without an info hash answers with every swarm. Costly with many swarms.
+    /// Whether an HTTP scrape without an info hash returns every swarm. This is expensive with many swarms.
     pub full_scrape: bool,
     /// The IPv4 address to give out for peers that announce from this host or its private network.
     ///
@@ -122,11 +123,11 @@ impl Default for Announce {
     }
 }
 
-/// HTTPS. With both keys set, every announce.http address serves TLS as well as plain HTTP.
+/// HTTPS. If both keys are set, every announce.http address serves TLS as well as plain HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
-    /// The file with the certificate chain, in PEM. A changed file is taken up without a restart.
+    /// The file with the certificate chain, in PEM. A changed file is loaded without a restart.
     ///
     /// Example: `"/etc/tidings/cert.pem"`
     #[serde(with = "off")]
@@ -153,28 +154,28 @@ impl Default for Ops {
     }
 }
 
-/// Bounds on what one node holds and does at a time.
+/// Limits on what one node stores and does at a time.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The largest UDP reply, in bytes, 256 to 65507. Up to 1232 no network has to fragment it.
+    /// The largest UDP reply, in bytes, 256 to 65507. Replies of up to 1232 bytes are not fragmented on any network.
     pub udp_reply_bytes: usize,
-    /// The info hashes answered in one HTTP scrape, 1 to 10000. A UDP scrape answers what fits into its reply.
+    /// The most info hashes in one HTTP scrape, 1 to 10000. A UDP scrape is limited by the size of its reply.
     pub scrape_hashes: usize,
-    /// The requests that wait for one owner of partitions, 16 to 1048576; those above it are dropped (UDP) or refused (HTTP).
+    /// The requests that may wait for one owner of partitions, 16 to 1048576. More are dropped (UDP) or refused (HTTP).
     pub in_flight: usize,
-    /// The swarms that a node holds, 1 to 1000000000.
+    /// The most swarms on this node, 1 to 1000000000.
     pub swarms: usize,
-    /// The peers that a node holds, 1 to 1000000000.
+    /// The most peers on this node, 1 to 1000000000.
     pub peers: usize,
-    /// The peers that one swarm holds, 1 to 16000000.
+    /// The most peers in one swarm, 1 to 16000000.
     pub peers_per_swarm: u32,
-    /// The changes kept for one other node that does not take them, in bytes, 65536 to 4294967296. Above it they are
-    /// dropped, and that node compares whole partitions when it is back.
+    /// The changes that are queued for another node while it is unreachable, in bytes, 65536 to 4294967296. When the queue
+    /// is full, changes are dropped, and that node compares whole partitions when it is back.
     pub hint_bytes: usize,
-    /// The swarms of other nodes whose last answers are kept, for when nobody answers, 0 to 100000000.
+    /// The swarms of other nodes whose last answers are cached, for when none of these nodes answers, 0 to 100000000.
     pub stale_swarms: usize,
-    /// The HTTP connections open at a time, 1 to 1048576.
+    /// The most open HTTP connections, 1 to 1048576.
     pub http_connections: usize,
     /// The time after which an idle HTTP connection is closed, in seconds, 1 to 3600.
     pub http_idle: u32,
@@ -206,14 +207,14 @@ impl Default for Limits {
 pub struct AccessList {
     /// "off" serves every torrent, "allow" only those on the list, "deny" all but those on the list.
     pub mode: AccessMode,
-    /// The file with the list: one info hash a line, as 40 hexadecimal digits.
+    /// The file with the list: one info hash per line, as 40 hexadecimal digits.
     ///
     /// Example: `"/etc/tidings/info-hashes.txt"`
     #[serde(with = "off")]
     pub path: Option<PathBuf>,
 }
 
-/// What an access list does.
+/// How the access list is applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessMode {
@@ -226,58 +227,58 @@ pub enum AccessMode {
     Deny,
 }
 
-/// Other nodes. Without cluster.gossip the node is a cluster of one.
+/// The cluster. Without cluster.gossip the node works alone.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// The name of the cluster, written like a node's id. Nodes of another name are not let in.
+    /// The name of the cluster, written like a node's id. Nodes with another name are rejected.
     pub name: String,
-    /// The UDP address for the cluster's membership gossip.
+    /// The UDP address for membership gossip.
     ///
     /// Example: `"10.0.0.1:7071"`
     #[serde(with = "off")]
     pub gossip: Option<SocketAddr>,
-    /// The TCP address for requests and replicas from other nodes.
+    /// The TCP address for requests and changes from other nodes.
     ///
     /// Example: `"10.0.0.1:7072"`
     #[serde(with = "off")]
     pub link: Option<SocketAddr>,
     /// The name or IP address at which the other nodes reach this one, at the ports of cluster.gossip and cluster.link.
-    /// Needed only if those listen at every address (0.0.0.0 or [::]). A name is looked up once, at the start.
+    /// Needed only if those listen on every address (0.0.0.0 or [::]). A name is resolved once, at startup.
     ///
     /// Example: `"tidings-1.example.org"`
     #[serde(with = "off")]
     pub advertise: Option<String>,
-    /// The gossip addresses of some other nodes, as "host:port": those a starting node asks for the rest.
+    /// The gossip addresses of some other nodes, as "host:port". A starting node discovers the rest through them.
     ///
     /// Example: `["tidings-1.example.org:7071"]`
     pub seeds: Vec<String>,
-    /// The directory with this node's certificate and the cluster's keys, as `tidings keys init` makes it.
+    /// The directory with this node's certificate and the cluster's keys, as created by `tidings keys init`.
     ///
     /// Example: `"/etc/tidings/keys"`
     #[serde(with = "off")]
     pub keys: Option<PathBuf>,
-    /// Whether nodes may talk to each other without keys, at other addresses than loopback. Whoever reaches those
-    /// addresses can then read and change everything.
+    /// Whether nodes may connect without keys on addresses other than loopback. Every host that reaches these addresses
+    /// can then read and change everything.
     pub insecure: bool,
-    /// The file with the secret that all nodes of the cluster share; by default the one in cluster.keys.
+    /// The file with the secret that all nodes of the cluster share. The default is the one in cluster.keys.
     ///
     /// Example: `"/etc/tidings/secret"`
     #[serde(with = "off")]
     pub secret_file: Option<PathBuf>,
     /// The partitions that all swarms are divided into: a power of two, 1 to 32768, the same on every node.
     pub partitions: u16,
-    /// The nodes in every region that hold each partition, 1 to 16, the same on every node.
+    /// The number of nodes in every region that hold each partition, 1 to 16, the same on every node.
     pub replicas_per_region: u8,
     /// This node's share of the partitions relative to the other nodes of its region, 1 to 100.
     pub weight: u16,
-    /// When an announce counts as done: "owner" as soon as its owner has it, "replica" when a replica has it too.
+    /// When an announce is acknowledged: "owner" as soon as its owner has stored it, "replica" when a replica has too.
     pub ack: Ack,
-    /// The time that a node may take to answer another one, in milliseconds, 10 to 10000. Then the next one is asked.
+    /// The time that a node may take to answer another one, in milliseconds, 10 to 10000. After it the next node is tried.
     pub deadline: u32,
-    /// The time that a node may be away before its partitions are given to others, in seconds, 1 to 300.
+    /// The time that a node may be down before its partitions are assigned to other nodes, in seconds, 1 to 300.
     pub stable_after: u32,
-    /// The time that a node which is told to stop takes at the most to hand its partitions over, in seconds, 0 to 3600.
+    /// The longest time that a stopping node waits until others hold its partitions, in seconds, 0 to 3600.
     pub leave_timeout: u32,
 }
 
@@ -303,36 +304,36 @@ impl Default for Cluster {
     }
 }
 
-/// When an announce counts as done.
+/// When an announce is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {
-    /// As soon as the partition's owner has it.
+    /// As soon as the partition's owner has stored it.
     #[default]
     Owner,
-    /// When a replica has it too.
+    /// When a replica has stored it too.
     Replica,
 }
 
-/// Traces, for a collector that speaks OTLP. The standard variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and
-/// the rest) take precedence over this section, wherever its keys are set.
+/// Tracing. The standard environment variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER and so on) override this
+/// section, even if its keys are set by flags.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, Documented, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// The URL of the collector, which takes OTLP over gRPC without TLS. Without one, nothing is traced.
+    /// The URL of a collector that accepts OTLP over gRPC without TLS. If unset, nothing is traced.
     ///
     /// Example: `"http://127.0.0.1:4317"`
     #[serde(with = "off")]
     pub otlp_endpoint: Option<String>,
-    /// The share of announces that are traced from their beginning, 0.0 to 1.0.
+    /// The share of announces that are sampled when they arrive, 0.0 to 1.0.
     pub sample_ratio: f64,
-    /// The time from which on an announce is slow, in milliseconds, 1 to 60000. Slow and failed ones are traced as far as
-    /// is known afterwards.
+    /// The time after which an announce is slow, in milliseconds, 1 to 60000. Slow and failed announces are traced
+    /// afterwards, with what is then known of them.
     pub slow: u32,
-    /// The slow and failed announces that are traced in a second, at the most, 0 to 10000.
+    /// The most slow and failed announces that are traced per second, 0 to 10000.
     pub slow_per_second: u32,
     /// The networks of probes whose traceparent is honoured: in the header of an HTTP announce, or in the URL data of a UDP
-    /// announce (BEP 41). Whoever is in them can have each of its announces traced.
+    /// announce (BEP 41). Hosts in these networks can have all of their announces traced.
     ///
     /// Example: `["192.0.2.0/24", "2001:db8::/32"]`
     pub trusted_probes: Vec<IpNet>,

@@ -1,11 +1,11 @@
-//! What a misspelt name was probably meant to be.
+//! Suggestions for misspelt names.
 
 use super::reference::SECTIONS;
 
-/// How alike two names have to be, of 1.0, for one to be suggested for the other.
-const ALIKE: f64 = 0.75;
+/// How similar two names must be, of 1.0, for one to be suggested for the other.
+const SIMILAR: f64 = 0.75;
 
-/// A hint for an unknown section. The name of a key is told its section.
+/// A hint for an unknown section; for the name of a key, the section that it belongs to.
 pub(super) fn section(name: &str) -> String {
     if let Some(home) = home_of(name) {
         return format!(": {name} belongs below [{home}]");
@@ -31,7 +31,7 @@ pub(super) fn key(section: &str, name: &str) -> String {
 /// A hint for an unknown environment variable.
 pub(super) fn variable(name: &str) -> String {
     if name.starts_with("TIDINGS_SERVICE_") || name.starts_with("TIDINGS_PORT") {
-        return ": it looks like a service link of Kubernetes, to be switched off by enableServiceLinks: false".into();
+        return ": it looks like a service link of Kubernetes: disable those with enableServiceLinks: false".into();
     }
     let known: Vec<_> =
         SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| variable_name(section.name, key))).collect();
@@ -51,15 +51,15 @@ fn home_of(key: &str) -> Option<&'static str> {
     SECTIONS.iter().find(|section| section.keys.contains(&key)).map(|section| section.name)
 }
 
-/// The candidate that is most like the name, if any is alike enough.
+/// The candidate most similar to the name, if any is similar enough.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // The comparison takes the product of both lengths: a name of that size is no slip of the pen.
+    // The comparison takes time proportional to the product of both lengths, and a name of that size is not a typo.
     if name.len() > 64 {
         return None;
     }
     candidates
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
 }

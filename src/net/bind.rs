@@ -1,4 +1,4 @@
-//! Sockets that several threads share by SO_REUSEPORT.
+//! Creates sockets that several threads share by SO_REUSEPORT.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -11,7 +11,7 @@ use super::kernel;
 /// The receive buffer that UDP sockets ask for, in bytes: half a second of a busy core's datagrams.
 pub const UDP_RECEIVE_BUFFER: i32 = 8 << 20;
 
-/// Connections that wait to be accepted, at the most.
+/// Maximum connections waiting to be accepted.
 const TCP_BACKLOG: i32 = 1024;
 
 /// Makes a UDP socket bound to `addr`. With `port_shared`, other sockets of this user may bind the same address, and the

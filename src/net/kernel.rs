@@ -71,7 +71,7 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// Asks the kernel to tell with each datagram the local address it came to.
+/// Makes the kernel report the local address that each datagram was sent to.
 ///
 /// # Errors
 /// Those of `setsockopt`.
@@ -90,7 +90,7 @@ pub fn set_receive_buffer(socket: BorrowedFd<'_>, bytes: c_int) -> io::Result<()
         .or_else(|_| set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
 }
 
-/// Forbids to fragment what an IPv4 socket sends. Replies that fit everywhere need no fragments, and packets that cannot
+/// Forbids fragmentation of what an IPv4 socket sends. Replies that fit everywhere need no fragments, and packets that cannot
 /// be fragmented need no identification, which the kernel would hash for each.
 ///
 /// # Errors
@@ -101,7 +101,7 @@ pub fn forbid_fragments(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Lets the kernel back a range of addresses by huge pages. `false` when it will not.
 ///
-/// It is a hint about memory that somebody else owns and changes no byte of it, so any range may be given.
+/// This is only a hint: it changes no byte of the memory, so any range may be passed whatever owns it.
 pub fn advise_huge_pages(start: usize, len: usize) -> bool {
     // SAFETY: MADV_HUGEPAGE alters neither the contents nor the validity of the range; the kernel checks its bounds.
     unsafe { libc::madvise(ptr::without_provenance_mut(start), len, libc::MADV_HUGEPAGE) == 0 }
@@ -117,7 +117,7 @@ fn set_int(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) ->
 /// Buffers for one `recvmmsg`.
 pub struct Receiver {
     /// `headers` point into `iovecs`, `names` and `controls`, and `iovecs` into `data`. None of them is ever resized or
-    /// handed out mutably, so the pointers, which are made anew before each call, hold while the call lasts.
+    /// handed out mutably, so the pointers, which are set again before each call, are valid during the call.
     data: Box<[u8]>,
     names: Box<[[u8; NAME_LEN]]>,
     controls: Box<[[u64; CONTROL_WORDS]]>,

@@ -1,22 +1,22 @@
-//! What the kernel tells of the receive queues of UDP sockets: datagrams that nobody has read yet, and those that found
-//! their queue full.
+//! Statistics of the kernel's UDP receive queues: datagrams waiting to be read, and datagrams dropped because a queue was
+//! full.
 
 use std::io;
 use std::net::SocketAddr;
 
-/// The receive queues of some sockets, summed up.
+/// Totals over the receive queues of several sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelQueues {
-    /// Memory of the datagrams that wait, in bytes.
+    /// Memory used by waiting datagrams, in bytes.
     pub bytes: u64,
-    /// Datagrams dropped because a queue was full, since the sockets were made.
+    /// Datagrams dropped because a queue was full, since the sockets were created.
     pub dropped: u64,
 }
 
-/// All sockets of this network namespace that are bound to one of these addresses.
+/// Sums over all sockets of this network namespace bound to one of these addresses.
 ///
 /// # Errors
-/// When `/proc` is not there.
+/// When `/proc` is not available.
 pub fn read(addrs: &[SocketAddr]) -> io::Result<KernelQueues> {
     let mut sum = KernelQueues::default();
     for (path, v6) in [("/proc/self/net/udp", false), ("/proc/self/net/udp6", true)] {

@@ -1,4 +1,5 @@
-//! Sockets, below any protocol: batched datagrams and the outbox that owners answer through.
+//! Sockets without any tracker protocol: batched datagrams, and the outbox through which owners send UDP replies (and end
+//! the traces of the requests they answer).
 
 pub mod bind;
 mod kernel;

@@ -1,8 +1,8 @@
 //! Huge pages for the heap.
 //!
-//! A store is read all over, so with pages of 4 KiB nearly every announce misses the TLB several times, which in a
-//! virtual machine costs two page walks each. Most systems give huge pages only to memory for which they were asked, and
-//! no allocator at hand asks by itself, so this worker does it for the heap's mappings as they appear.
+//! A store is read at random, so with pages of 4 KiB nearly every announce misses the TLB several times, which in a
+//! virtual machine costs two page walks each. Most systems give huge pages only to memory for which they were requested, and
+//! the allocator does not do so by default, so this worker does it for the heap's mappings as they appear.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Mappings of less than two huge pages are left alone: stacks and the like.
 const LEAST: u64 = 4 << 20;
 
-/// The worker `huge-pages`, until `stop` turns true. It ends by itself where the system tells no mappings or gives no
-/// huge pages.
+/// The worker `huge-pages`, until `stop` turns true. It ends by itself where the system lists no mappings or has no huge
+/// pages.
 pub async fn advise(mut stop: watch::Receiver<bool>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

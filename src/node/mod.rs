@@ -1,344 +1,188 @@
-//! A whole node: its threads, sockets and actors, put together.
+//! A whole node, built in parts: [`Core`] stores and answers, [`Frontends`] serve clients, [`Cluster`] connects it to the
+//! other nodes, and [`ops`](crate::ops) shows how it does. Simulations and tests build the same parts without the rest.
 
-mod cluster;
+mod background;
+pub mod cluster;
+pub mod core;
+mod error;
+mod files;
+pub mod frontends;
 mod huge_pages;
+mod owner_restarts;
 mod secret;
 mod sockets;
 mod threads;
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, OnceLock};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use hyper::header::InvalidHeaderName;
-use ractor::{Actor, ActorRef};
-use tokio::sync::{Notify, watch};
+use ractor::ActorRef;
+use tokio::sync::Notify;
 
-pub use cluster::{Cluster, ClusterError, ClusterView, Hearing, Identity, Keys, Parts, lonely_routes};
-pub use secret::{Secret, SecretError};
-pub use sockets::BindError;
+pub use self::cluster::{Cluster, ClusterError, ClusterParts, Identity, MemberSource};
+pub use self::core::Core;
+pub use self::error::{ReloadError, StartError};
+pub use self::files::Installed;
+pub use self::frontends::Frontends;
+pub use self::secret::{Secret, SecretError};
+pub use self::sockets::BindError;
+pub use crate::ops::Addrs;
 
+use self::background::Background;
+use self::core::OWNER_TICK;
+use self::files::{Files, Reloaded};
+use self::owner_restarts::OwnerRestarts;
+use self::sockets::Sockets;
+use self::threads::Threads;
 use crate::clock::Clock;
 use crate::cluster::Conflict;
 use crate::config::Settings;
-use crate::frontend::access_list::{AccessList, AccessListError};
-use crate::frontend::external::External;
-use crate::frontend::http::{FullScrape, HttpContext, HttpOptions, Tls, TlsError};
-use crate::frontend::udp::{ConnectionIds, UdpContext};
 use crate::ops;
-use crate::partition::snapshot::{self, DataDir, DataDirError, SnapshotStatus, Snapshots};
-use crate::partition::{
-    Answers, Common, ManagerMessage, OwnerThread, Owners, Replication, SharedRoutes, Supervisor, SupervisorArguments,
-};
-use crate::router::{self, Router};
-use crate::swarm::{KeyedHash, PartitionCount, Quota};
-use crate::telemetry::event_loop::EventLoop;
+use crate::partition::snapshot::{self, DataDir, Snapshots};
+use crate::partition::{OwnerThread, Start};
+use crate::router::Router;
 use crate::telemetry::trace::{TraceExport, Traces};
-use crate::wire::answered_by::AnsweredBy;
-use sockets::Sockets;
-use threads::Threads;
 
-/// Owners on each thread. One alone would make the rest of its thread wait for every long batch; measured, more than two
-/// make the batches smaller and cost throughput.
+/// Owners on each thread. A single one would make the rest of its thread wait for every long batch; measured, more than
+/// two make the batches smaller and cost throughput.
 const OWNERS_PER_THREAD: usize = 2;
-/// The time between two ticks of an owner: short, so that each has little to do.
-const TICK: Duration = Duration::from_millis(20);
-
 /// Bytes of UDP payload that fit through every network unfragmented: the least IPv6 MTU less its headers.
 const SAFE_DATAGRAM: usize = 1232;
 /// How long the owners may take to finish when the node stops.
 const STOP: Duration = Duration::from_secs(5);
 
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A socket cannot be had.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The access list cannot be used.
-    #[error(transparent)]
-    AccessList(#[from] AccessListError),
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The name of the proxies' header is none.
-    #[error("announce.proxy_header is not the name of a header: {0}")]
-    ProxyHeader(#[from] InvalidHeaderName),
-    /// The secret cannot be used.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The node cannot be part of its cluster.
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// The system refuses a thread, a socket option or the like.
-    #[error("the system refuses what a node needs: {0}")]
-    System(#[from] std::io::Error),
-    /// An actor did not start.
-    #[error("cannot start the owners of partitions: {0}")]
-    Owners(#[from] ractor::SpawnErr),
-}
-
-impl StartError {
-    /// Whether changed settings can help.
-    pub fn is_settings(&self) -> bool {
-        !matches!(self, Self::System(_) | Self::Owners(_))
-    }
-}
-
 /// A running node.
 pub struct Node {
-    settings: Settings,
-    addrs: Addrs,
-    router: Router,
-    udp: Arc<UdpContext>,
-    http: Arc<HttpContext>,
-    supervisor: ActorRef<crate::partition::Start>,
+    context: Arc<ops::Context>,
+    frontends: Frontends,
+    supervisor: ActorRef<Start>,
     snapshots: Option<Snapshots>,
     threads: Threads,
-    ops: Option<ops::Server>,
     cluster: Option<Cluster>,
-    leave: Arc<Notify>,
-    /// Ends the background workers.
-    stop: watch::Sender<bool>,
-}
-
-/// The addresses that a node listens on, with the ports that the system chose for port 0.
-#[derive(Clone, Debug, Default)]
-pub struct Addrs {
-    /// UDP announces.
-    pub udp: Vec<SocketAddr>,
-    /// HTTP announces.
-    pub http: Vec<SocketAddr>,
-    /// Operations, unless switched off.
-    pub ops: Option<SocketAddr>,
+    ops: Option<ops::Server>,
+    background: Background,
 }
 
 impl Node {
-    /// Starts a node. To be called within the control runtime, on which the supervisor lives.
+    /// Starts a node. Must be called within the control runtime, on which the supervisor lives. Traces go to `export`, if
+    /// there is one.
     ///
     /// # Errors
-    /// See [`StartError`]. Whatever had been started stops again.
-    pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        Self::start_traced(settings, clock, None).await
-    }
-
-    /// The same for a node whose traces go to an export.
-    ///
-    /// # Errors
-    /// See [`StartError`]. Whatever had been started stops again.
-    pub async fn start_traced(
+    /// See [`StartError`]. The parts that had been started stop again.
+    pub async fn start(
         settings: Settings,
         clock: Arc<dyn Clock>,
         export: Option<&TraceExport>,
     ) -> Result<Self, StartError> {
-        let access_list = Arc::new(ArcSwap::from_pointee(AccessList::load(&settings.access_list)?));
-        let data_dir = settings.node.data_dir.as_deref().map(DataDir::open).transpose()?;
-        let keys = Keys::load(&settings, &*clock)?;
-        let secret = Secret::load(&settings)?;
+        // ---- Files and identity: mistakes in the settings show before anything starts ----
+        let files = Files::load(&settings, &*clock)?;
         let identity = Identity::new(&settings, &*clock)?;
-        let count = match settings.announce.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
-        let sockets = Sockets::bind(&settings.announce, count, settings.limits.udp_reply_bytes > SAFE_DATAGRAM)?;
-        let ops_listener = settings.ops.listen.map(sockets::bind_ops).transpose()?;
+        tracing::debug!(event = "files_loaded", "files loaded");
+
+        // ---- Sockets ----
+        let (sockets, ops_listener) = bind_sockets(&settings)?;
         let mut addrs = sockets.addrs.clone();
         addrs.ops = ops_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        tracing::debug!(event = "sockets_bound", ?addrs, threads = sockets.of_threads.len(), "sockets bound");
 
-        let traces = export
-            .map_or_else(Traces::off, |export| Traces::new(export, clock.clone(), &secret.placement, rand::random));
-        let hash = KeyedHash::new(&secret.placement);
-        let limits = &settings.limits;
-        let quota = Arc::new(Quota::new(limits.swarms, limits.peers, limits.peers_per_swarm as usize));
-        let routes = identity.as_ref().map(|identity| lonely_routes(&identity.me));
-        let replication = routes.clone().map(|routes| {
-            Arc::new(Replication::new(routes, PartitionCount::new(settings.cluster.partitions), settings.cluster.ack))
-        });
-        let answers = Arc::new(Answers::new(clock.clone()));
-        let common = Arc::new(Common {
-            hash,
-            partitions: PartitionCount::new(settings.cluster.partitions),
-            peer_ttl: settings.announce.peer_ttl,
-            interval: settings.announce.interval,
-            quota,
-            clock: clock.clone(),
-            tick: TICK,
-            replication: replication.clone(),
-            traces: traces.clone(),
-            answers: answers.clone(),
-        });
-        let owners = Arc::new(Owners::new(hash, PartitionCount::new(settings.cluster.partitions)));
-        let incarnation = identity.as_ref().map_or(0, |identity| identity.me.incarnation);
-        let by = routes.as_ref().map(|routes| route_by(&settings, incarnation, routes, &traces, &answers, &clock));
-        let router = Router::new(owners.clone(), by);
-        let udp = Arc::new(UdpContext {
-            router: router.clone(),
-            connection_ids: ArcSwap::from_pointee(ConnectionIds::new(&secret.connection_ids)),
-            access_list: access_list.clone(),
-            external: External { ipv4: settings.announce.external_ipv4, ipv6: settings.announce.external_ipv6 },
-            default_peers: settings.announce.default_peers,
-            max_peers: settings.announce.max_peers,
-            reply_bytes: limits.udp_reply_bytes,
-            answered_by: AnsweredBy { node: settings.node.id.clone(), region: settings.node.region.clone() },
-            clock: clock.clone(),
-            traces: traces.clone(),
-            metrics: Default::default(),
-        });
+        // ---- Core: owners, router, replication ----
+        let key = &files.secret.placement;
+        let traces = export.map_or_else(Traces::off, |export| Traces::new(export, clock.clone(), key, rand::random));
+        let core = Core::new(&settings, key, identity.as_ref().map(|identity| &identity.me), clock, traces);
+        tracing::debug!(event = "core_built", partitions = settings.cluster.partitions, "core built");
 
-        let tls = match (&settings.tls.cert, &settings.tls.key) {
-            (Some(cert), Some(key)) => Some(Arc::new(Tls::load(cert, key)?)),
-            _ => None,
-        };
-        let http = Arc::new(HttpContext {
-            options: HttpOptions::new(&settings)?,
-            router: router.clone(),
-            access_list: access_list.clone(),
-            tls: tls.clone(),
-            full_scrape: settings.announce.full_scrape.then(|| {
-                let router = router.clone();
-                Box::new(move |family| router.scrape_all(family)) as Box<FullScrape>
-            }),
-            random: rand::random,
-            traces: traces.clone(),
-            answers: answers.clone(),
-            metrics: Arc::default(),
-        });
+        // ---- Frontends ----
+        let frontends = Frontends::new(&settings, &core, &files.secret, files.access_list, files.tls.clone())?;
+        tracing::debug!(event = "frontends_built", tls = files.tls.is_some(), "frontends built");
 
+        // ---- Threads, background workers and owners ----
         let mut threads = Threads::start(sockets)?;
+        let background = Background::start(files.tls.as_ref());
         // Owners of neighbouring partitions live on different threads.
-        let places: Vec<OwnerThread> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.places()).collect();
-        let refill = snapshot::Refill::default();
-        let manager = Arc::new(OnceLock::<ActorRef<ManagerMessage>>::new());
-        let arguments = SupervisorArguments {
-            common,
-            owners: owners.clone(),
-            places,
-            in_flight: limits.in_flight,
-            seed: rand::random(),
-            refill: Arc::new({
-                let (refill, manager) = (refill.clone(), manager.clone());
-                move |number| {
-                    refill.request();
-                    if let Some(manager) = manager.get() {
-                        // It ends only with the node.
-                        let _ = manager.cast(ManagerMessage::Replaced(number));
-                    }
-                }
-            }),
+        let owner_threads: Vec<OwnerThread> = (0..OWNERS_PER_THREAD).flat_map(|_| threads.owner_threads()).collect();
+        let restarts = OwnerRestarts::default();
+        let supervisor = core.start_owners(owner_threads, rand::random(), restarts.callback()).await?;
+        tracing::debug!(event = "owners_started", owners = core.router.owners().load().len(), "owners started");
+
+        // ---- Snapshots: restored before clients are served, so that they do not get empty swarms ----
+        let snapshots = match files.data_dir {
+            Some(dir) => Some(restore_snapshots(&settings, dir, &core, &restarts).await?),
+            None => None,
         };
-        let stop = watch::Sender::new(false);
-        tokio::spawn(huge_pages::advise(stop.subscribe()));
-        let control = Arc::new(EventLoop::new("control".into()));
-        tokio::spawn({
-            let (control, mut stopped) = (control.clone(), stop.subscribe());
-            async move {
-                tokio::select! {
-                    () = control.watch(TICK) => {}
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                }
-            }
-        });
-        if let Some(tls) = &tls {
-            tokio::spawn(tls.clone().watch(stop.subscribe()));
-        }
-        let (supervisor, _) = Supervisor::spawn(None, Supervisor, arguments).await?;
-        let mut snapshots = None;
-        if let Some(dir) = data_dir {
-            let how = snapshot::Settings {
-                node_id: settings.node.id.clone(),
-                interval: Duration::from_secs(settings.node.snapshot_interval.into()),
-                peer_ttl: settings.announce.peer_ttl,
-            };
-            // Before anybody is served, lest clients be told that swarms are empty.
-            snapshots.insert(Snapshots::start(how, dir, owners.clone(), clock.clone(), refill)?).restored().await;
-        }
+
+        // ---- Cluster: joined before clients are served, for the same reason ----
         let mut cluster = None;
-        if let (Some(identity), Some(routes)) = (identity, routes) {
-            let parts = Parts::new(&settings, identity, keys, routes, router.clone(), clock.clone());
-            let cluster = cluster.insert(Cluster::start(&settings, parts).await?);
-            // Nobody else sets it.
-            let _ = manager.set(cluster.manager().clone());
-            cluster.met().await;
+        if let (Some(identity), Some(routes)) = (identity, core.routes.clone()) {
+            let parts = ClusterParts::new(&settings, identity, files.keys, routes, &core);
+            let cluster = cluster.insert(Cluster::start(&settings, &core, parts).await?);
+            restarts.set_manager(cluster.manager().clone());
+            cluster.wait_until_joined().await;
+            tracing::debug!(event = "cluster_built", "cluster part started");
         }
-        threads.serve(&udp, &http, TICK)?;
-        let leave = Arc::new(Notify::new());
+
+        // ---- Serve ----
+        threads.serve(&frontends, OWNER_TICK)?;
+        tracing::debug!(event = "frontends_serving", "frontends serving");
+
+        // ---- Operations ----
         let context = ops::Context {
-            settings: settings.clone(),
-            addrs: addrs.clone(),
-            threads: count,
-            router: router.clone(),
-            udp: udp.clone(),
-            http: http.clone(),
+            settings,
+            addrs,
+            threads: threads.len(),
+            router: core.router.clone(),
+            udp: frontends.udp.clone(),
+            http: frontends.http.clone(),
             outboxes: threads.outboxes().cloned().collect(),
             udp_receive_bytes: threads.udp_receive_bytes(),
-            event_loops: threads.event_loops().cloned().chain([control]).collect(),
-            answers,
+            event_loops: threads.event_loops().chain([&background.control]).cloned().collect(),
+            answers: core.common.answers.clone(),
             snapshots: snapshots.as_ref().map(Snapshots::status).cloned(),
             cluster: cluster.as_ref().map(Cluster::view),
-            replication: replication.clone(),
-            leave: leave.clone(),
-            clock,
+            replication: core.common.replication.clone(),
+            leave: Arc::new(Notify::new()),
+            clock: core.common.clock.clone(),
         };
-        let ops = ops_listener.map(|listener| ops::Server::start(listener, context)).transpose()?;
-        Ok(Self { settings, addrs, router, udp, http, supervisor, snapshots, threads, ops, cluster, leave, stop })
+        let context = Arc::new(context);
+        let ops = ops_listener.map(|listener| ops::Server::start(listener, context.clone())).transpose()?;
+        tracing::debug!(event = "ops_started", addr = ?context.addrs.ops, "operations started");
+
+        Ok(Self { context, frontends, supervisor, snapshots, threads, cluster, ops, background })
     }
 
-    /// Where it listens.
     pub fn addrs(&self) -> &Addrs {
-        &self.addrs
+        &self.context.addrs
     }
 
-    /// The way to its swarms.
     pub fn router(&self) -> &Router {
-        &self.router
+        &self.context.router
     }
 
-    /// The UDP frontends' context, for what it counts.
-    pub fn udp(&self) -> &UdpContext {
-        &self.udp
+    /// The parts of the node that its operations report on.
+    pub fn context(&self) -> &ops::Context {
+        &self.context
     }
 
-    /// How snapshots go; `None` without a data directory.
-    pub fn snapshots(&self) -> Option<&Arc<SnapshotStatus>> {
-        self.snapshots.as_ref().map(Snapshots::status)
-    }
-
-    /// Reads the access list, the certificate, the keys for connection ids and those of the cluster again; requests see the new ones from then on.
+    /// Loads the access list, the certificate, the keys for connection ids and those of the cluster again, and puts them to
+    /// use when all of them are good. Requests see the new ones from then on.
     ///
     /// # Errors
-    /// When one of them cannot be used; the old ones stay.
-    pub fn reload(&self) -> Result<(), StartError> {
-        let access_list = AccessList::load(&self.settings.access_list)?;
-        if let Some(tls) = &self.http.tls {
-            tls.reload()?;
-        }
-        // Without a file the secret is this process' own, and a new one would void all connection ids.
-        if self.settings.cluster.secret_file.is_some() || self.settings.cluster.keys.is_some() {
-            let secret = Secret::load(&self.settings)?;
-            self.udp.connection_ids.store(Arc::new(ConnectionIds::new(&secret.connection_ids)));
-        }
-        if let Some(cluster) = &self.cluster {
-            cluster.reload(&*self.udp.clock)?;
-        }
-        self.http.access_list.store(Arc::new(access_list));
-        Ok(())
+    /// When one of them cannot be used. Nothing changes then.
+    pub fn reload(&self) -> Result<Installed, ReloadError> {
+        let cluster = self.cluster.as_ref();
+        let loaded = Reloaded::load(&self.context.settings, &self.frontends, cluster, &*self.context.clock)
+            .inspect_err(|error| tracing::debug!(event = "reload_failed", %error, "a file cannot be used"))?;
+        let installed = loaded.install(&self.frontends, cluster);
+        tracing::debug!(event = "reload_installed", %installed, "reloaded files are in use");
+        Ok(installed)
     }
 
-    /// The HTTP frontends' context, for what it counts.
-    pub fn http(&self) -> &HttpContext {
-        &self.http
+    /// Returns when an operator has requested that the node leaves its cluster.
+    pub async fn leave_requested(&self) {
+        self.context.leave.notified().await;
     }
 
-    /// Returns when somebody has told the node to leave.
-    pub async fn told_to_leave(&self) {
-        self.leave.notified().await;
-    }
-
-    /// Returns when a part has failed without which the node would go on with an old view of its cluster.
+    /// Returns when a part has failed without which the node would keep an outdated view of its cluster.
     pub async fn failed(&self) {
         match &self.cluster {
             Some(cluster) => cluster.manager_failed().await,
@@ -346,7 +190,7 @@ impl Node {
         }
     }
 
-    /// What keeps the node from being part of its cluster; waits until there is such a thing.
+    /// Waits for a conflict that keeps the node from being part of its cluster.
     pub async fn conflict(&self) -> Conflict {
         let Some(cluster) = &self.cluster else { return std::future::pending().await };
         let mut conflict = cluster.conflict();
@@ -358,7 +202,7 @@ impl Node {
         }
     }
 
-    /// Hands its partitions over, stops listening, lets the owners finish, writes a last snapshot, and ends the threads.
+    /// Hands its partitions off, stops listening, lets the owners finish, writes a last snapshot, and ends the threads.
     pub async fn stop(mut self) {
         if let Some(ops) = &self.ops {
             ops.stopping();
@@ -366,42 +210,55 @@ impl Node {
         if let Some(cluster) = &self.cluster {
             cluster.leave().await;
         }
-        self.stop.send_replace(true);
+        self.background.stop();
         self.threads.stop_frontends().await;
-        if let (Some(cluster), Some(routes)) = (self.cluster, self.router.cluster()) {
-            cluster.flush(&routes.routes).await;
+        tracing::debug!(event = "frontends_stopped", "frontends stopped");
+
+        if let Some(cluster) = self.cluster {
+            cluster.flush().await;
             cluster.stop().await;
         }
         if let Some(snapshots) = self.snapshots {
             snapshots.finish().await;
+            tracing::debug!(event = "snapshots_finished", "last snapshot finished");
         }
+
         // An actor that does not stop in time ends with its thread.
         let _ = self.supervisor.stop_and_wait(None, Some(STOP)).await;
         self.threads.end();
         if let Some(ops) = self.ops {
             ops.stop().await;
         }
+        tracing::debug!(event = "node_stopped", "node stopped");
     }
 }
 
-fn route_by(
+/// The sockets of each serving thread, and the listener for operations.
+fn bind_sockets(settings: &Settings) -> Result<(Sockets, Option<TcpListener>), StartError> {
+    let threads = match settings.announce.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let fragments = settings.limits.udp_reply_bytes > SAFE_DATAGRAM;
+    let sockets = Sockets::bind(&settings.announce, threads, fragments)?;
+    let ops_listener = settings.ops.listen.map(sockets::bind_ops).transpose()?;
+    Ok((sockets, ops_listener))
+}
+
+async fn restore_snapshots(
     settings: &Settings,
-    incarnation: u64,
-    routes: &SharedRoutes,
-    traces: &Traces,
-    answers: &Arc<Answers>,
-    clock: &Arc<dyn Clock>,
-) -> Arc<router::ClusterRouting> {
-    let ttl = Duration::from_secs(settings.announce.peer_ttl.into());
-    Arc::new(router::ClusterRouting {
-        incarnation,
-        routes: routes.clone(),
-        deadline: Duration::from_millis(settings.cluster.deadline.into()),
-        stale: router::StaleCache::new(settings.limits.stale_swarms, ttl),
-        interval: settings.announce.interval,
-        clock: clock.clone(),
-        traces: traces.clone(),
-        answers: answers.clone(),
-        metrics: Default::default(),
-    })
+    dir: DataDir,
+    core: &Core,
+    restarts: &OwnerRestarts,
+) -> Result<Snapshots, StartError> {
+    let config = snapshot::SnapshotConfig {
+        node_id: settings.node.id.clone(),
+        interval: Duration::from_secs(settings.node.snapshot_interval.into()),
+        peer_ttl: settings.announce.peer_ttl,
+    };
+    let (owners, clock) = (core.router.owners().clone(), core.common.clock.clone());
+    let mut snapshots = Snapshots::start(config, dir, owners, clock, restarts.refill.clone())?;
+    snapshots.restored().await;
+    tracing::debug!(event = "snapshots_restored", "snapshots restored");
+    Ok(snapshots)
 }

@@ -9,54 +9,37 @@ use crate::cluster::key_dir::SECRET;
 use crate::config::Settings;
 
 /// The most keys for connection ids: each more makes an id easier to guess.
-const MAX_COOKIE_KEYS: usize = 16;
+const MAX_CONNECTION_ID_KEYS: usize = 16;
 
 /// Keys of 16 secret bytes.
 ///
 /// The file holds 64 hexadecimal digits on its first line: 32 for placement, which stay as long as the cluster, and 32 for
 /// the key that makes connection ids. Each further line holds 32 digits, another key whose ids are still accepted, so that
-/// this key can be rotated. What follows a `#` does not count.
+/// this key can be rotated. Text from a `#` on is a comment.
 #[derive(Clone)]
 pub struct Secret {
-    /// Places info hashes into partitions.
+    /// Assigns info hashes to partitions.
     pub placement: [u8; 16],
-    /// The first one makes connection ids, all are accepted. Never empty.
+    /// The first one makes connection ids, those of all are accepted. Never empty.
     pub connection_ids: Vec<[u8; 16]>,
 }
 
-/// Why a secret file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// It cannot be read.
     #[error("cannot read the secret {}: {error}; check cluster.secret_file", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// It cannot be made.
+    Read { path: PathBuf, error: io::Error },
     #[error("cannot write a new secret to {}: {error}; check that node.data_dir exists and is writable", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// It holds something else.
+    Write { path: PathBuf, error: io::Error },
     #[error(
-        "{} is no secret: it must hold a line of 64 hexadecimal digits, and at most 15 more lines of 32",
+        "{} is not a secret file: it must contain a line of 64 hexadecimal digits, and at most 15 more lines of 32",
         path.display()
     )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
+    Malformed { path: PathBuf },
 }
 
 impl Secret {
-    /// The secret in `cluster.secret_file`; else the one in `cluster.keys`; else the one in the data directory, which is made if it is not there; else,
-    /// for a node that keeps nothing, one of this process alone.
+    /// The secret in `cluster.secret_file`; else the one in `cluster.keys`; else the one in the data directory, which is
+    /// created if it does not exist; else, for a node that stores nothing, one of this process alone.
     ///
     /// # Errors
     /// See [`SecretError`].
@@ -96,7 +79,7 @@ impl Secret {
             hex::decode_to_slice(line, &mut key).ok()?;
             secret.connection_ids.push(key);
         }
-        (secret.connection_ids.len() <= MAX_COOKIE_KEYS).then_some(secret)
+        (secret.connection_ids.len() <= MAX_CONNECTION_ID_KEYS).then_some(secret)
     }
 
     fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -119,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_data_directory_keeps_its_secret() {
+    fn data_directory_keeps_its_secret() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.node.data_dir = Some(dir.path().join("new"));
@@ -131,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_secret_is_refused() {
+    fn malformed_secret_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         let mut settings = Settings::default();
@@ -149,12 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn further_lines_are_keys_that_are_accepted() {
+    fn further_lines_are_keys_still_accepted() {
         let [placement, old, new] = ["aa", "01", "02"].map(|byte| byte.repeat(16));
         let secret =
             Secret::parse(format!("{placement}{new}\n{old} # until May\r\n\n# step: use\n").as_bytes()).unwrap();
         assert_eq!((secret.placement, secret.connection_ids), ([0xaa; 16], vec![[2; 16], [1; 16]]));
-        let full = format!("{placement}{new}{}", format!("\n{old}").repeat(MAX_COOKIE_KEYS - 1));
-        assert_eq!(Secret::parse(full.as_bytes()).unwrap().connection_ids.len(), MAX_COOKIE_KEYS);
+        let full = format!("{placement}{new}{}", format!("\n{old}").repeat(MAX_CONNECTION_ID_KEYS - 1));
+        assert_eq!(Secret::parse(full.as_bytes()).unwrap().connection_ids.len(), MAX_CONNECTION_ID_KEYS);
     }
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use super::Addrs;
 use crate::config;
 use crate::net::bind;
+use crate::ops::Addrs;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -13,11 +13,9 @@ use crate::net::bind;
 pub struct BindError {
     /// `UDP` or `TCP`.
     pub transport: &'static str,
-    /// The address.
     pub addr: SocketAddr,
     /// The settings key that names it.
     pub key: &'static str,
-    /// What the system said.
     pub error: io::Error,
 }
 
@@ -34,18 +32,14 @@ fn reason(error: &io::Error, key: &str) -> String {
 
 /// The sockets of all threads.
 pub struct Sockets {
-    /// Where they listen.
     pub addrs: Addrs,
     /// Those of each thread, in the order of `addrs`.
     pub of_threads: Vec<ThreadSockets>,
 }
 
-/// The sockets of one thread.
 #[derive(Default)]
 pub struct ThreadSockets {
-    /// UDP announces.
     pub udp: Vec<UdpSocket>,
-    /// HTTP announces.
     pub http: Vec<TcpListener>,
 }
 
@@ -60,8 +54,8 @@ impl Sockets {
         let mut addrs = Addrs::default();
         for &addr in &settings.udp {
             let failed = |error| BindError { transport: "UDP", addr, key: "announce.udp", error };
-            // Sockets that share a port would share it with another tracker's, too: this one, bound and closed again,
-            // finds out whether there is any.
+            // Sockets that share a port would share it with those of another tracker, too: binding this one exclusively
+            // first shows whether there is one.
             let addr = bind::udp(addr, false, fragments).and_then(|socket| socket.local_addr()).map_err(failed)?;
             addrs.udp.push(addr);
             for thread in &mut of_threads {
@@ -93,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_in_use_is_told_even_though_threads_share_ports() {
+    fn port_in_use_is_reported_although_threads_share_ports() {
         let settings = config::Announce {
             udp: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()],
             http: vec!["127.0.0.1:0".parse().unwrap()],

@@ -10,9 +10,10 @@ use socket2::SockRef;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
+use super::frontends::Frontends;
 use super::sockets::Sockets;
-use crate::frontend::http::{self, HttpContext};
-use crate::frontend::udp::{UdpContext, UdpFrontend};
+use crate::frontend::http;
+use crate::frontend::udp::UdpFrontend;
 use crate::net::outbox::Outbox;
 use crate::partition::{Message, OwnerThread};
 use crate::telemetry::event_loop::EventLoop;
@@ -20,9 +21,9 @@ use crate::telemetry::event_loop::EventLoop;
 /// The serving threads of a node.
 pub struct Threads {
     threads: Vec<Thread>,
-    /// Tells the frontends to take nothing more and to finish what they have.
+    /// Makes the frontends accept nothing more and finish what they have.
     stop: watch::Sender<bool>,
-    /// Tells the threads to end.
+    /// Ends the threads.
     end: watch::Sender<bool>,
 }
 
@@ -35,7 +36,6 @@ struct Thread {
     http: Vec<TcpListener>,
     /// HTTP frontends, which have to finish before the thread ends.
     frontends: Vec<tokio::task::JoinHandle<()>>,
-    /// UDP frontends.
     udp_frontends: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -54,7 +54,7 @@ impl Threads {
             let name = format!("serve-{number}");
             let event_loop = Arc::new(EventLoop::new(name.clone()));
             let thread = std::thread::Builder::new().name(name).spawn(move || {
-                // Either the word to stop, or the end of the node.
+                // Returns on the signal to end, or when the node is dropped.
                 let _ = runtime.block_on(ended.wait_for(|end| *end));
             })?;
             let udp: Arc<[UdpSocket]> = sockets.udp.into();
@@ -73,8 +73,12 @@ impl Threads {
         Ok(Self { threads, stop: watch::Sender::new(false), end })
     }
 
-    /// The threads, as places for owners.
-    pub fn places(&self) -> impl Iterator<Item = OwnerThread> {
+    pub fn len(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The threads, as owners live on them.
+    pub fn owner_threads(&self) -> impl Iterator<Item = OwnerThread> {
         self.threads.iter().map(|thread| OwnerThread { runtime: thread.runtime.clone(), outbox: thread.outbox.clone() })
     }
 
@@ -88,7 +92,7 @@ impl Threads {
         self.threads.iter().map(|thread| &thread.event_loop)
     }
 
-    /// What the receive queues of all UDP sockets may hold, in bytes of memory.
+    /// The capacity of the receive queues of all UDP sockets, in bytes of memory.
     pub fn udp_receive_bytes(&self) -> usize {
         let sockets = self.threads.iter().flat_map(|thread| thread.udp.iter());
         sockets.map(|socket| SockRef::from(socket).recv_buffer_size().unwrap_or_default()).sum()
@@ -97,15 +101,16 @@ impl Threads {
     /// Starts the frontends, and the ticks of the owners, which have to be there.
     ///
     /// # Errors
-    /// When a socket cannot tell its address.
-    pub fn serve(&mut self, udp: &Arc<UdpContext>, http: &Arc<HttpContext>, tick: Duration) -> io::Result<()> {
+    /// When the address of a socket cannot be read.
+    pub fn serve(&mut self, frontends: &Frontends, tick: Duration) -> io::Result<()> {
+        let Frontends { udp, http } = frontends;
         let count = self.threads.len();
         for (number, thread) in self.threads.iter_mut().enumerate() {
             for listener in thread.http.drain(..) {
                 let (context, stopped) = (http.clone(), self.stop.subscribe());
                 thread.frontends.push(thread.runtime.spawn(async move {
                     if let Err(error) = http::serve(listener, context, stopped).await {
-                        tracing::error!(%error, "an HTTP listener cannot be polled any more");
+                        tracing::error!(%error, "an HTTP listener can no longer be polled");
                     }
                 }));
             }
@@ -135,16 +140,16 @@ impl Threads {
         Ok(())
     }
 
-    /// Takes no more datagrams and connections, and lets those connections that are open finish.
+    /// Accepts no more datagrams and connections, and lets open connections finish.
     pub async fn stop_frontends(&mut self) {
         self.stop.send_replace(true);
-        // What was received has been handed to the owners, whose replies are sent by others.
+        // What was received has been sent to the owners, whose replies do not need the frontend.
         for thread in &mut self.threads {
             for frontend in thread.udp_frontends.drain(..) {
                 frontend.abort();
                 let _ = frontend.await;
             }
-            // What the frontend would have sent after its last round.
+            // The replies that the frontend would have sent after its last round.
             thread.outbox.flush();
         }
         for thread in &mut self.threads {
@@ -155,7 +160,7 @@ impl Threads {
         }
     }
 
-    /// Ends the threads, and whatever runs on them.
+    /// Ends the threads, and all that runs on them.
     pub fn end(self) {
         self.end.send_replace(true);
         for thread in self.threads {

@@ -1,4 +1,4 @@
-//! A client of one's own: announces over UDP and HTTP as peers do, and checks every byte of the answers.
+//! The readiness probes: announce over UDP and HTTP as a peer does, and check every byte of the replies.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,19 +15,17 @@ pub(super) const INFO_HASH: InfoHash = InfoHash(*b"tidings readiness v1");
 /// The port that probes announce. Always the same, so that all probes are one peer of one swarm.
 const PORT: u16 = 9;
 const PEER_ID: &[u8; 20] = b"-TIDNGS-readiness-v1";
-/// A datagram without an answer is sent again and again, until the deadline of the check.
+/// Datagrams are resent until the deadline of the check.
 const RESEND: Resend = Resend { after: Duration::from_millis(300), times: u32::MAX };
 
-/// What a tracker said.
+/// The reply of a tracker.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The announce is applied.
     Announced,
-    /// It is not, for this reason.
+    /// With the reason.
     Refused(String),
 }
 
-/// Why a probe has no answer, or a bad one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
     #[error("no answer within {} ms", .0.as_millis())]
@@ -57,8 +55,8 @@ pub(super) async fn udp(addr: SocketAddr) -> Result<Answer, ProbeError> {
         _ => return Err(ProbeError::UdpKind),
     };
     for event in [Event::Started, Event::Stopped] {
-        let words = words(event);
-        let encode = |out: &mut Vec<u8>, id| words.encode_udp(out, connection_id, id, Options::default());
+        let params = params(event);
+        let encode = |out: &mut Vec<u8>, id| params.encode_udp(out, connection_id, id, Options::default());
         match client.exchange(encode).await? {
             Response::Announce { interval: 1.., .. } => {}
             Response::Error { message, .. } => return Ok(refused(message)),
@@ -68,7 +66,7 @@ pub(super) async fn udp(addr: SocketAddr) -> Result<Answer, ProbeError> {
     Ok(Answer::Announced)
 }
 
-fn words(event: Event) -> AnnounceParams {
+fn params(event: Event) -> AnnounceParams {
     AnnounceParams { info_hash: INFO_HASH, peer_id: *PEER_ID, key: 0, event, left: 1, num_want: 1, port: PORT }
 }
 
@@ -76,23 +74,23 @@ fn refused(message: &[u8]) -> Answer {
     Answer::Refused(String::from_utf8_lossy(message).into_owned())
 }
 
-/// Announces and stops again, over one plain HTTP connection. The header that proxies name their clients in is sent
-/// along, for the case that this host is a trusted proxy; others are not believed, and do no harm.
+/// Announces and stops again, over one plain HTTP connection. It sends the header in which proxies name their clients, in
+/// case this host is a trusted proxy; otherwise the tracker ignores it.
 pub(super) async fn http(addr: SocketAddr, proxy_header: &str) -> Result<Answer, ProbeError> {
     let mut client = HttpClient::new(addr, &addr.to_string(), None);
     client.add_header(proxy_header, &addr.ip().to_string());
     for event in [Event::Started, Event::Stopped] {
         let mut target = Vec::new();
-        announce_target(&mut target, "/announce", &words(event));
-        if let Answer::Refused(reason) = judge(client.get(&target).await?.body())? {
+        announce_target(&mut target, "/announce", &params(event));
+        if let Answer::Refused(reason) = check_reply(client.get(&target).await?.body())? {
             return Ok(Answer::Refused(reason));
         }
     }
     Ok(Answer::Announced)
 }
 
-/// Reads the reply to an announce, strictly.
-fn judge(body: &[u8]) -> Result<Answer, ProbeError> {
+/// Checks the reply to an announce strictly.
+fn check_reply(body: &[u8]) -> Result<Answer, ProbeError> {
     let reply = match read_announce(body) {
         Err(ReplyError::Refused(reason)) => return Ok(Answer::Refused(reason)),
         reply => reply?,

@@ -1,4 +1,4 @@
-//! Readiness: whether the node answers announces at every address and all of its owners do.
+//! Readiness: whether the node answers announces at every address, and each of its owners responds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::Context;
+use super::context::Context;
 use super::probe::{self, Answer, ProbeError};
 use crate::clock::Clock;
 use crate::frontend::access_list::AccessList;
@@ -19,13 +19,12 @@ use crate::router::Router;
 
 /// How long each check may take.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// How long a report is good for, so that asking often costs nothing.
+/// How long a report is served again, so that frequent polling costs nothing.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What all checks found.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// Every check is fine.
+    /// Whether every check passed.
     pub ready: bool,
     checks: Vec<Check>,
 }
@@ -38,7 +37,7 @@ struct Check {
     error: Option<String>,
 }
 
-/// Makes reports.
+/// Runs the checks.
 pub(super) struct Readiness {
     udp: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
@@ -46,16 +45,16 @@ pub(super) struct Readiness {
     router: Router,
     access_list: Arc<ArcSwap<AccessList>>,
     clock: Arc<dyn Clock>,
-    /// The last report and the uptime at its end. Locked while one is made, so that only one is made at a time.
+    /// The last report and the uptime when it was complete. Locked while the checks run, so that they run once at a time.
     last: Mutex<Option<(Duration, Arc<Report>)>>,
 }
 
 impl Readiness {
     pub fn new(context: &Context) -> Self {
-        let own = |addrs: &[SocketAddr]| addrs.iter().copied().map(own).collect();
+        let reachable = |addrs: &[SocketAddr]| addrs.iter().copied().map(loopback_if_any).collect();
         Self {
-            udp: own(&context.addrs.udp),
-            http: own(&context.addrs.http),
+            udp: reachable(&context.addrs.udp),
+            http: reachable(&context.addrs.http),
             proxy_header: context.settings.announce.proxy_header.clone(),
             router: context.router.clone(),
             access_list: context.udp.access_list.clone(),
@@ -117,8 +116,8 @@ impl Readiness {
     }
 }
 
-/// The address of a socket as its own host reaches it.
-fn own(addr: SocketAddr) -> SocketAddr {
+/// The address at which this host reaches its own socket: loopback for one bound to any address.
+fn loopback_if_any(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -132,14 +131,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_at_any_address_is_reached_over_loopback() {
+    fn wildcard_address_is_probed_over_loopback() {
         for (bound, reached) in [
             ("0.0.0.0:6969", "127.0.0.1:6969"),
             ("[::]:6969", "[::1]:6969"),
             ("192.0.2.1:80", "192.0.2.1:80"),
             ("[2001:db8::1]:80", "[2001:db8::1]:80"),
         ] {
-            assert_eq!(own(bound.parse().unwrap()).to_string(), reached);
+            assert_eq!(loopback_if_any(bound.parse().unwrap()).to_string(), reached);
         }
     }
 }

@@ -1,27 +1,35 @@
-//! Records that come from elsewhere, or from an earlier run, into the partitions of an owner.
+//! Merges records of other nodes, or of an earlier run, into the partitions of an owner.
 
 use crate::clock::Now;
 use crate::faults;
 use crate::partition::Partitions;
-use crate::partition::record_codec::{self, Malformed, Saved, SwarmRecords};
+use crate::partition::record_codec::{AgedRecord, CheckedBatch, Malformed, SwarmRecords};
 use crate::swarm::{AddressFamily, Family, HlcTime, InfoHash, Record, Role, Second, Stamp, Store, V4, V6};
 
-/// What became of some records.
+/// The outcomes of merging some records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Held now, by these or by later ones of the same peers.
+pub struct MergeCounts {
+    /// Stored now, these or later ones of the same peers.
     pub kept: u64,
     /// Older than the lifetime of a peer.
     pub expired: u64,
-    /// Forbidden by a cap of the settings.
+    /// Not allowed by a limit of the settings.
     pub refused: u64,
     /// News: they replaced older ones, or none.
     pub changed: u64,
-    /// So far in the future that no clock may follow; they got stamps of our own time.
+    /// So far in the future that no clock may follow; they were given stamps of our own time.
     pub ahead: u64,
 }
 
-impl std::ops::AddAssign for Taken {
+impl MergeCounts {
+    fn add(&mut self, kept: bool, changed: bool) {
+        self.kept += u64::from(kept);
+        self.refused += u64::from(!kept);
+        self.changed += u64::from(changed);
+    }
+}
+
+impl std::ops::AddAssign for MergeCounts {
     fn add_assign(&mut self, other: Self) {
         self.kept += other.kept;
         self.expired += other.expired;
@@ -34,23 +42,18 @@ impl std::ops::AddAssign for Taken {
 /// A record of either family.
 #[derive(Clone, Copy, Debug)]
 pub enum AnyRecord {
-    /// IPv4.
     V4(Record<V4>),
-    /// IPv6.
     V6(Record<V6>),
 }
 
-/// A family, and where an owner keeps it.
-pub trait Held: AddressFamily {
-    /// Its store.
+/// A family, and the store of an owner that has it.
+pub trait StoredFamily: AddressFamily {
     fn store(partitions: &Partitions) -> &Store<Self>;
-    /// Its store.
     fn store_mut(partitions: &mut Partitions) -> &mut Store<Self>;
-    /// One of its records.
     fn any(record: Record<Self>) -> AnyRecord;
 }
 
-impl Held for V4 {
+impl StoredFamily for V4 {
     fn store(partitions: &Partitions) -> &Store<Self> {
         &partitions.v4
     }
@@ -64,7 +67,7 @@ impl Held for V4 {
     }
 }
 
-impl Held for V6 {
+impl StoredFamily for V6 {
     fn store(partitions: &Partitions) -> &Store<Self> {
         &partitions.v6
     }
@@ -78,127 +81,121 @@ impl Held for V6 {
     }
 }
 
-/// Merges what has just changed on another node. `waited` is how many seconds ago the pieces were made, rounded up.
-/// Counts completions that are news, and calls `changed` with every record that is: what has to be passed on.
-///
-/// # Errors
-/// When the bytes are no pieces; nothing was merged then.
+/// Merges what has just changed on another node. `waited` is the age of the batch in seconds, rounded up. Counts
+/// completions that are news, and calls `changed` with every record that is news and has to be passed on.
 pub fn merge_deltas(
-    pieces: &[u8],
+    batch: CheckedBatch<'_>,
     waited: u32,
     partitions: &mut Partitions,
     now: Now,
     mut changed: impl FnMut(&InfoHash, AnyRecord),
-) -> Result<Taken, Malformed> {
-    record_codec::check(pieces)?;
-    let mut taken = Taken::default();
-    for part in record_codec::parts(pieces) {
-        let part = part?;
-        match part.family {
-            Family::V4 => merge_delta::<V4>(&part, waited, partitions, now, &mut taken, &mut changed),
-            Family::V6 => merge_delta::<V6>(&part, waited, partitions, now, &mut taken, &mut changed),
+) -> MergeCounts {
+    let mut merger = Merger::new(partitions, now, waited);
+    for swarm in batch.swarms() {
+        match swarm.family {
+            Family::V4 => merger.merge_delta::<V4>(&swarm, &mut changed),
+            Family::V6 => merger.merge_delta::<V6>(&swarm, &mut changed),
         }
     }
-    Ok(taken)
+    merger.counts
 }
 
-/// Merges a part of another node's copy of a partition. `waited` is how many seconds ago it was made.
+/// Merges a chunk of another node's copy of a partition. `waited` is its age in seconds.
 ///
 /// # Errors
-/// When the bytes are no pieces; nothing was merged then.
-pub fn merge_chunk(pieces: &[u8], waited: u32, partitions: &mut Partitions, now: Now) -> Result<Taken, Malformed> {
-    record_codec::check(pieces)?;
-    let mut taken = Taken::default();
-    for part in record_codec::parts(pieces) {
-        let part @ SwarmRecords { info_hash, completed, .. } = part?;
-        match part.family {
-            Family::V4 => {
-                merge_copy(&info_hash, completed, part.records::<V4>(), waited, partitions, now, &mut taken);
-            }
-            Family::V6 => {
-                merge_copy(&info_hash, completed, part.records::<V6>(), waited, partitions, now, &mut taken);
+/// When the bytes are not a batch; nothing was merged then.
+pub fn merge_chunk(bytes: &[u8], waited: u32, partitions: &mut Partitions, now: Now) -> Result<MergeCounts, Malformed> {
+    let batch = CheckedBatch::new(bytes)?;
+    let mut merger = Merger::new(partitions, now, waited);
+    for swarm in batch.swarms() {
+        let SwarmRecords { info_hash, completed, .. } = &swarm;
+        match swarm.family {
+            Family::V4 => merger.merge_copy::<V4>(info_hash, *completed, swarm.records()),
+            Family::V6 => merger.merge_copy::<V6>(info_hash, *completed, swarm.records()),
+        }
+    }
+    Ok(merger.counts)
+}
+
+/// Merges records into the partitions of an owner, and counts their outcomes.
+pub struct Merger<'a> {
+    partitions: &'a mut Partitions,
+    now: Now,
+    /// Seconds that have passed since the ages of the records were true.
+    waited: u32,
+    pub counts: MergeCounts,
+}
+
+impl<'a> Merger<'a> {
+    pub fn new(partitions: &'a mut Partitions, now: Now, waited: u32) -> Self {
+        Self { partitions, now, waited, counts: MergeCounts::default() }
+    }
+
+    /// Merges some records of a copy, then the completed count of their swarm.
+    pub fn merge_copy<F: StoredFamily>(
+        &mut self,
+        info_hash: &InfoHash,
+        completed: u32,
+        records: impl Iterator<Item = AgedRecord<F>>,
+    ) {
+        let second = self.second();
+        for record in records {
+            let Some(record) = self.localize(record) else { continue };
+            let merged = F::store_mut(self.partitions).merge(*info_hash, record, second);
+            self.counts.add(merged.kept, merged.changed);
+        }
+        F::store_mut(self.partitions).merge_completed(info_hash, completed);
+    }
+
+    fn merge_delta<F: StoredFamily>(
+        &mut self,
+        swarm: &SwarmRecords<'_>,
+        changed: &mut impl FnMut(&InfoHash, AnyRecord),
+    ) {
+        let second = self.second();
+        for record in swarm.records::<F>() {
+            let Some(record) = self.localize(record) else { continue };
+            let merged = F::store_mut(self.partitions).merge_delta(swarm.info_hash, record, second);
+            self.counts.add(merged.kept, merged.changed);
+            if merged.changed {
+                changed(&swarm.info_hash, F::any(record));
             }
         }
     }
-    Ok(taken)
-}
 
-/// Merges some records of a copy, then the completed count that goes with them.
-pub fn merge_copy<F: Held>(
-    info_hash: &InfoHash,
-    completed: u32,
-    records: impl Iterator<Item = Saved<F>>,
-    waited: u32,
-    partitions: &mut Partitions,
-    now: Now,
-    taken: &mut Taken,
-) {
-    let second = Second::new(now.uptime.as_secs());
-    for saved in records {
-        let Some(record) = arrived(saved, waited, partitions, now, taken) else { continue };
-        let merged = F::store_mut(partitions).merge(*info_hash, record, second);
-        let count = if merged.kept { &mut taken.kept } else { &mut taken.refused };
-        *count += 1;
-        taken.changed += u64::from(merged.changed);
+    fn second(&self) -> Second {
+        Second::new(self.now.uptime.as_secs())
     }
-    F::store_mut(partitions).merge_completed(info_hash, completed);
-}
 
-fn merge_delta<F: Held>(
-    part: &SwarmRecords<'_>,
-    waited: u32,
-    partitions: &mut Partitions,
-    now: Now,
-    taken: &mut Taken,
-    changed: &mut impl FnMut(&InfoHash, AnyRecord),
-) {
-    let second = Second::new(now.uptime.as_secs());
-    for saved in part.records::<F>() {
-        let Some(record) = arrived(saved, waited, partitions, now, taken) else { continue };
-        let merged = F::store_mut(partitions).merge_delta(part.info_hash, record, second);
-        let count = if merged.kept { &mut taken.kept } else { &mut taken.refused };
-        *count += 1;
-        if merged.changed {
-            taken.changed += 1;
-            changed(&part.info_hash, F::any(record));
+    /// The record in terms of this node's clocks; none if its lifetime is over.
+    fn localize<F: StoredFamily>(&mut self, record: AgedRecord<F>) -> Option<Record<F>> {
+        let AgedRecord { stamp, age, key } = record;
+        // Checked before it becomes a second of our clock, which cannot distinguish a huge age from a small one.
+        let age = u32::from(age).saturating_add(self.waited);
+        let Some(age) = u16::try_from(age).ok().filter(|age| *age <= F::store(self.partitions).ttl()) else {
+            self.counts.expired += 1;
+            return None;
+        };
+        if stamp.role() == Role::Stopped && faults::DROP_TOMBSTONES_EARLY.is_on() {
+            return None;
         }
+        let believable = self.believable(stamp, age);
+        self.counts.ahead += u64::from(believable != stamp);
+        Some(Record { stamp: believable, seen: self.second().minus(age), key })
     }
-}
 
-/// The record as it is here and now; none if its lifetime is over.
-fn arrived<F: Held>(
-    saved: Saved<F>,
-    waited: u32,
-    partitions: &mut Partitions,
-    now: Now,
-    taken: &mut Taken,
-) -> Option<Record<F>> {
-    let Saved { stamp, age, key } = saved;
-    // Before it becomes a second of our clock, which cannot tell a greater age from a small one.
-    let age = u32::from(age).saturating_add(waited);
-    let Some(age) = u16::try_from(age).ok().filter(|age| *age <= F::store(partitions).ttl()) else {
-        taken.expired += 1;
-        return None;
-    };
-    if stamp.role() == Role::Stopped && faults::DROP_TOMBSTONES_EARLY.is_on() {
-        return None;
+    /// The stamp, or, if it is so far in the future that no clock may follow it, one as old as the record by our clock.
+    ///
+    /// That happens when the clock of another node is wrong, or was wrong when the snapshot was made, or ours is now. The
+    /// record is still the last one of its peer, so it is stored; but with its old stamp it would win over everything
+    /// that the peer announces until that future has come.
+    fn believable(&mut self, stamp: Stamp, age: u16) -> Stamp {
+        if self.partitions.observe(stamp.time(), self.now).is_ok() {
+            return stamp;
+        }
+        let made = self.now.wall_millis.saturating_sub(u64::from(age) * 1_000);
+        Stamp::new(HlcTime::from_millis(made), stamp.role(), stamp.counted())
     }
-    let believed = believable(stamp, age, partitions, now);
-    taken.ahead += u64::from(believed != stamp);
-    Some(Record { stamp: believed, seen: Second::new(now.uptime.as_secs()).minus(age), key })
-}
-
-/// The stamp, or, if it lies so far in the future that no clock may follow it, one as old as the record by our clock.
-///
-/// That happens when the clock of another node is wrong or was wrong when the snapshot was made, or ours is now. The
-/// record is still the last word of its peer, so it is kept; but with its old stamp it would win over all that the peer
-/// says until that future has come.
-fn believable(stamp: Stamp, age: u16, partitions: &mut Partitions, now: Now) -> Stamp {
-    if partitions.observe(stamp.time(), now).is_ok() {
-        return stamp;
-    }
-    let made = now.wall_millis.saturating_sub(u64::from(age) * 1_000);
-    Stamp::new(HlcTime::from_millis(made), stamp.role(), stamp.counted())
 }
 
 #[cfg(test)]

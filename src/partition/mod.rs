@@ -5,15 +5,15 @@ pub mod anti_entropy;
 pub mod manager;
 pub mod merge;
 pub mod owner;
-pub mod peer_requests;
 pub mod record_codec;
 pub mod replication;
+pub mod serving;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;
 
 pub use manager::{
-    Gossip, MANAGER_TICK, ManagerArguments, ManagerMessage, ManagerStatus, MemberStatus, PartitionManager,
+    Gossip, MANAGER_TICK, ManagerArguments, ManagerMessage, ManagerStatus, MemberState, MemberStatus, PartitionManager,
     SharedStatus, Transfer,
 };
 pub use owner::{

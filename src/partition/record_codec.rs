@@ -1,50 +1,50 @@
-//! RecordBatch of swarms as bytes: in snapshots, in deltas between nodes, and in the chunks of a partition that is copied.
+//! Records of swarms as bytes: in snapshots, in deltas between nodes, and in the chunks of a partition that is copied.
 //!
 //! ```text
-//! pieces = piece…                                               all numbers little-endian
-//! piece  = 4 or 6 · info hash (20) · completed (u32) · count (u32) · record…
+//! batch  = entry…                                               all numbers little-endian
+//! entry  = 4 or 6 · info hash (20) · completed (u32) · count (u32) · record…
 //! record = stamp (u64) · age in seconds (u16) · key (6 or 18)
 //! ```
 //!
-//! Ages are as of the moment when the piece was made; who keeps it for a while adds that time. A swarm may come in
-//! several pieces, and a record more than once: the merge law sorts that out.
+//! Ages are as of the moment when the entry was made; a reader adds the time that has passed since. A swarm may have
+//! several entries, and a record may occur more than once: the merge law resolves that.
 
 use std::marker::PhantomData;
 
 use crate::swarm::{AddressFamily, Family, InfoHash, Record, Second, Stamp};
 use crate::telemetry::trace::TraceContext;
 
-/// Bytes before the records of a piece.
+/// Bytes of an entry before its records.
 const HEAD: usize = 29;
-/// Where in it the count is.
+/// The offset of the count in them.
 const COUNT: usize = 25;
 
-/// Spans that pieces remember, at the most: as many as fit into a request between nodes many times over.
+/// The most spans that a batch remembers: far more than fit into a request between nodes.
 const MAX_CAUSES: usize = 64;
 
-/// Bytes that are no pieces.
+/// Bytes that are not a batch of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not pieces of swarms")]
+#[error("not a batch of records")]
 pub struct Malformed;
 
-/// RecordBatch in the making.
+/// A batch that is being written.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBatch {
     bytes: Vec<u8>,
-    /// Records in them.
+    /// Where in the bytes the batch begins.
+    start: usize,
     pub records: usize,
-    /// How many pieces there are.
-    pub pieces: usize,
+    pub entries: usize,
     /// Spans of what has made some of the records change, at most [`MAX_CAUSES`].
     pub causes: Vec<TraceContext>,
-    /// Where the piece begins that [`RecordBatch::push_one`] may go on with.
+    /// The offset of the entry that [`RecordBatch::push_one`] may extend.
     open: Option<usize>,
 }
 
 impl RecordBatch {
-    /// No pieces, to be appended to some bytes that come before them.
+    /// An empty batch that follows some other bytes.
     pub fn after(head: Vec<u8>) -> Self {
-        Self { bytes: head, ..Self::default() }
+        Self { start: head.len(), bytes: head, ..Self::default() }
     }
 
     /// Notes a span that has made one of the records change.
@@ -61,7 +61,7 @@ impl RecordBatch {
         records.iter().for_each(|record| self.record(record, now));
     }
 
-    /// Appends one record that has changed. It shares the piece of the one before if that is of the same swarm.
+    /// Appends one record that has changed. It shares the entry of the record before if that is of the same swarm.
     pub fn push_one<F: AddressFamily>(&mut self, info_hash: &InfoHash, record: &Record<F>, now: Second) {
         match self.open.filter(|at| self.bytes[*at] == mark(F::FAMILY) && self.bytes[at + 1..at + 21] == info_hash.0) {
             Some(at) => {
@@ -79,26 +79,29 @@ impl RecordBatch {
         self.record(record, now);
     }
 
-    /// Appends a piece of others, as it is.
-    pub fn push_part(&mut self, part: &SwarmRecords<'_>) {
-        self.head(part.family, &part.info_hash, part.completed, part.len());
-        self.bytes.extend_from_slice(part.records);
-        self.records += part.len();
+    /// Appends an entry of another batch.
+    pub fn push_swarm(&mut self, swarm: &SwarmRecords<'_>) {
+        self.head(swarm.family, &swarm.info_hash, swarm.completed, swarm.len());
+        self.bytes.extend_from_slice(swarm.records);
+        self.records += swarm.len();
     }
 
-    /// The pieces, after the bytes that were there before.
+    /// The batch, without the bytes before it. What was written needs no check.
+    pub fn checked(&self) -> CheckedBatch<'_> {
+        CheckedBatch(&self.bytes[self.start..])
+    }
+
+    /// The batch, after the bytes before it.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The same, to be kept.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.pieces == 0
+        self.entries == 0
     }
 
     fn head(&mut self, family: Family, info_hash: &InfoHash, completed: u32, records: usize) {
@@ -106,7 +109,7 @@ impl RecordBatch {
         self.bytes.extend_from_slice(&info_hash.0);
         self.bytes.extend_from_slice(&completed.to_le_bytes());
         self.bytes.extend_from_slice(&(records as u32).to_le_bytes());
-        self.pieces += 1;
+        self.entries += 1;
         self.open = None;
     }
 
@@ -118,64 +121,58 @@ impl RecordBatch {
     }
 }
 
-/// A record as it was written.
+/// A record as it was written: with an age instead of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saved<F: AddressFamily> {
-    /// See [`Record::stamp`].
+pub struct AgedRecord<F: AddressFamily> {
     pub stamp: Stamp,
-    /// Its age in seconds when its piece was made.
+    /// In seconds, when its entry was made.
     pub age: u16,
-    /// See [`Record::key`].
     pub key: F::Key,
 }
 
-/// A piece within somebody else's bytes.
+/// An entry within the bytes of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwarmRecords<'a> {
-    /// The family of its records.
     pub family: Family,
-    /// The swarm.
     pub info_hash: InfoHash,
-    /// Its completed count; 0 if the piece does not say.
+    /// The completed count of the swarm; 0 if the entry does not contain one.
     pub completed: u32,
     records: &'a [u8],
 }
 
 impl<'a> SwarmRecords<'a> {
-    /// Records in it.
     pub fn len(&self) -> usize {
         self.records.len() / stride(self.family)
     }
 
-    /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// Its records; none for the other family.
-    pub fn records<F: AddressFamily>(&self) -> SavedRecords<'a, F> {
+    /// The records; none if they are of the other family.
+    pub fn records<F: AddressFamily>(&self) -> AgedRecords<'a, F> {
         let bytes = if self.family == F::FAMILY { self.records } else { &[] };
-        SavedRecords { bytes, family: PhantomData }
+        AgedRecords { bytes, family: PhantomData }
     }
 }
 
 /// The records of a [`SwarmRecords`].
 #[derive(Clone, Debug)]
-pub struct SavedRecords<'a, F> {
+pub struct AgedRecords<'a, F> {
     bytes: &'a [u8],
     family: PhantomData<F>,
 }
 
-impl<F: AddressFamily> Iterator for SavedRecords<'_, F> {
-    type Item = Saved<F>;
+impl<F: AddressFamily> Iterator for AgedRecords<'_, F> {
+    type Item = AgedRecord<F>;
 
-    fn next(&mut self) -> Option<Saved<F>> {
+    fn next(&mut self) -> Option<AgedRecord<F>> {
         let (stamp, rest) = self.bytes.split_first_chunk()?;
         let (age, rest) = rest.split_first_chunk()?;
         let (key, rest) = rest.split_at_checked(F::FAMILY.stride())?;
         self.bytes = rest;
         let (stamp, age) = (Stamp::from_bits(u64::from_le_bytes(*stamp)), u16::from_le_bytes(*age));
-        Some(Saved { stamp, age, key: F::key_from(key)? })
+        Some(AgedRecord { stamp, age, key: F::key_from(key)? })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -184,25 +181,41 @@ impl<F: AddressFamily> Iterator for SavedRecords<'_, F> {
     }
 }
 
-/// Reads pieces without copying them. Nothing comes after an error.
+/// A batch that is known to be whole, so that reading it cannot fail half-way.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckedBatch<'a>(&'a [u8]);
+
+impl<'a> CheckedBatch<'a> {
+    /// # Errors
+    /// When the bytes are not a batch.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        check(bytes).map(|_| Self(bytes))
+    }
+
+    pub fn swarms(self) -> impl Iterator<Item = SwarmRecords<'a>> {
+        swarms(self.0).map_while(Result::ok)
+    }
+}
+
+/// Reads the entries of a batch without copying them. Nothing follows an error.
 #[derive(Clone, Debug)]
 pub struct SwarmRecordsIter<'a>(&'a [u8]);
 
-/// The pieces in some bytes.
-pub fn parts(bytes: &[u8]) -> SwarmRecordsIter<'_> {
+/// The entries of a batch that has not been checked.
+pub fn swarms(bytes: &[u8]) -> SwarmRecordsIter<'_> {
     SwarmRecordsIter(bytes)
 }
 
-/// Looks whether all of the bytes are pieces, and tells how many records there are.
+/// Checks that the bytes are a whole batch, and returns the number of records in it.
 ///
 /// # Errors
 /// When they are not.
 pub fn check(bytes: &[u8]) -> Result<usize, Malformed> {
-    parts(bytes).try_fold(0, |records, part| Ok(records + part?.len()))
+    swarms(bytes).try_fold(0, |records, swarm| Ok(records + swarm?.len()))
 }
 
 impl<'a> SwarmRecordsIter<'a> {
-    fn part(&mut self) -> Option<SwarmRecords<'a>> {
+    fn entry(&mut self) -> Option<SwarmRecords<'a>> {
         let (&mark, rest) = self.0.split_first()?;
         let family = match mark {
             4 => Family::V4,
@@ -231,11 +244,11 @@ impl<'a> Iterator for SwarmRecordsIter<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let part = self.part();
-        if part.is_none() {
+        let entry = self.entry();
+        if entry.is_none() {
             self.0 = &[];
         }
-        Some(part.ok_or(Malformed))
+        Some(entry.ok_or(Malformed))
     }
 }
 
@@ -244,7 +257,7 @@ fn stride(family: Family) -> usize {
     10 + family.stride()
 }
 
-/// What a piece begins with.
+/// The first byte of an entry.
 fn mark(family: Family) -> u8 {
     match family {
         Family::V4 => 4,

@@ -1,4 +1,4 @@
-//! Owners in memory, as nodes that tests let talk to each other.
+//! Owners in memory, as nodes that exchange records in tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::partition::Partitions;
 use crate::partition::anti_entropy::digest::{DigestWalk, Window};
-use crate::partition::merge::{AnyRecord, Held};
-use crate::partition::record_codec::{self, RecordBatch};
+use crate::partition::merge::{AnyRecord, MergeCounts, StoredFamily};
+use crate::partition::record_codec::{self, CheckedBatch, RecordBatch};
 use crate::swarm::*;
 use crate::swarm::{Partition, PartitionCount};
 
@@ -30,9 +30,9 @@ pub fn peer(v6: bool, number: u32) -> PeerAddr {
     PeerAddr::new(ip, 80)
 }
 
-/// By swarm and peer.
+/// Stamps by swarm and peer.
 pub type Records = BTreeMap<(InfoHash, PeerAddr), Stamp>;
-/// By family and swarm.
+/// Completed counts by family (true is IPv6) and swarm.
 pub type Completed = BTreeMap<(bool, InfoHash), u32>;
 
 /// An owner's data, and the time there.
@@ -44,7 +44,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with as many partitions, whose clocks read so.
     pub fn new(partitions: PartitionCount, uptime: u64, wall_millis: u64) -> Self {
         let hash = KeyedHash::new(&[1; 16]);
         let quota = Arc::new(Quota::new(1 << 20, 1 << 21, 1 << 21));
@@ -67,7 +66,7 @@ impl Node {
         let announce = Announce { info_hash, peer, event, seeder, num_want: 0 };
         let time = self.clock.tick(self.now.wall_millis);
         let (hash, second) = (self.hash.info_hash(&info_hash), self.second());
-        fn apply<F: Held>(
+        fn apply<F: StoredFamily>(
             it: &mut Partitions,
             hash: u64,
             announce: &Announce,
@@ -82,17 +81,17 @@ impl Node {
             false => apply::<V4>(it, hash, &announce, second, time),
             true => apply::<V6>(it, hash, &announce, second, time),
         };
-        let mut pieces = RecordBatch::default();
+        let mut batch = RecordBatch::default();
         match change? {
-            AnyRecord::V4(record) => pieces.push_one(&info_hash, &record, second),
-            AnyRecord::V6(record) => pieces.push_one(&info_hash, &record, second),
+            AnyRecord::V4(record) => batch.push_one(&info_hash, &record, second),
+            AnyRecord::V6(record) => batch.push_one(&info_hash, &record, second),
         }
-        Some(pieces.into_bytes())
+        Some(batch.into_bytes())
     }
 
-    /// What an owner's clock does with every record that comes from elsewhere.
+    /// Lets the clock follow records of another node, as an owner's clock does.
     fn observe(&mut self, bytes: &[u8]) {
-        for part in record_codec::parts(bytes).map(Result::unwrap) {
+        for part in record_codec::swarms(bytes).map(Result::unwrap) {
             let (v4, v6) = (part.records::<V4>().map(|it| it.stamp), part.records::<V6>().map(|it| it.stamp));
             v4.chain(v6).for_each(|stamp| _ = self.clock.observe(stamp.time(), self.now.wall_millis));
         }
@@ -102,11 +101,12 @@ impl Node {
         self.observe(bytes);
         let mut changed = Vec::new();
         let note = |info_hash: &InfoHash, _| changed.push(*info_hash);
-        crate::partition::merge::merge_deltas(bytes, waited, &mut self.partitions, self.now, note).unwrap();
+        let batch = CheckedBatch::new(bytes).unwrap();
+        crate::partition::merge::merge_deltas(batch, waited, &mut self.partitions, self.now, note);
         changed
     }
 
-    pub fn merge_chunk(&mut self, bytes: &[u8], waited: u32) -> crate::partition::merge::Taken {
+    pub fn merge_chunk(&mut self, bytes: &[u8], waited: u32) -> MergeCounts {
         self.observe(bytes);
         crate::partition::merge::merge_chunk(bytes, waited, &mut self.partitions, self.now).unwrap()
     }
@@ -119,7 +119,7 @@ impl Node {
 
     /// All records with stamps in the window that are not expired, and the counts of their swarms.
     pub fn contents(&self, window: Window) -> (Records, Completed) {
-        fn collect<F: Held>(node: &Node, window: Window, records: &mut Records, completed: &mut Completed) {
+        fn collect<F: StoredFamily>(node: &Node, window: Window, records: &mut Records, completed: &mut Completed) {
             let store = F::store(&node.partitions);
             for (info_hash, counts, swarm) in (0..store.len()).filter_map(|at| store.swarm(at)) {
                 for record in swarm {
@@ -131,7 +131,8 @@ impl Node {
                 }
             }
         }
-        let (mut records, mut completed) = Default::default();
+        let mut records = Records::new();
+        let mut completed = Completed::new();
         collect::<V4>(self, window, &mut records, &mut completed);
         collect::<V6>(self, window, &mut records, &mut completed);
         (records, completed)

@@ -9,10 +9,11 @@ use super::lateness::Lateness;
 use super::{ClusterRouting, Router};
 use crate::cluster::NodeId;
 use crate::link::{ReplyTo, Service};
-use crate::partition::anti_entropy::pull::Chunk;
+use crate::partition::anti_entropy::chunk::Chunk;
+use crate::partition::anti_entropy::digest::Window;
 use crate::partition::{
     AnnounceBatch, AnnounceRequest, ManagerMessage, Message, PartialReplies, PeerBatch, ReplyTo as AnnounceReplyTo,
-    peer_requests, summary,
+    serving, summary,
 };
 use crate::swarm::{Family, InfoHash, Partition, Source};
 use crate::telemetry::trace::{BatchTimes, ErrorType, RequestTrace, names::span};
@@ -131,26 +132,19 @@ impl Service for ClusterService {
                 let caller = reply.traces().first().copied();
                 let mut trace = caller.and_then(|(_, caller)| cluster.traces.start_server(span::CALL_DELTAS, caller));
                 let steps = trace.as_mut().map(|trace| trace.lend());
-                peer_requests::merge_deltas(
-                    &owners,
-                    forward,
-                    waited,
-                    &pieces,
-                    steps.as_deref(),
-                    move |done| match done {
-                        Ok(()) => {
-                            // Before the other node can have the reply.
-                            trace.into_iter().for_each(|trace| trace.finish());
-                            reply.send(&Reply::Done, true);
+                serving::merge_deltas(&owners, forward, waited, &pieces, steps.as_deref(), move |done| match done {
+                    Ok(()) => {
+                        // Before the other node can have the reply.
+                        trace.into_iter().for_each(|trace| trace.finish());
+                        reply.send(&Reply::Done, true);
+                    }
+                    Err(refusal) => {
+                        if let Some(trace) = &mut trace {
+                            trace.fail(ErrorType::NotMerged);
                         }
-                        Err(refusal) => {
-                            if let Some(trace) = &mut trace {
-                                trace.fail(ErrorType::NotMerged);
-                            }
-                            refuse(&reply, refusal);
-                        }
-                    },
-                );
+                        refuse(&reply, refusal);
+                    }
+                });
             }
             Request::Digest { partition, .. } | Request::Fetch { partition, .. }
                 if !self.may_copy(cluster, partition, from) =>
@@ -159,7 +153,7 @@ impl Service for ClusterService {
             }
             Request::Digest { partition, from, to } => {
                 tokio::spawn(async move {
-                    match peer_requests::digest(&owners, partition, from, to).await {
+                    match serving::digest(&owners, partition, Window { from, to }).await {
                         Some(digest) => reply.send(&Reply::Digest(digest), true),
                         None => refuse(&reply, Refusal::Overloaded),
                     }
@@ -167,9 +161,9 @@ impl Service for ClusterService {
             }
             Request::Fetch { partition, buckets, cursor } => {
                 tokio::spawn(async move {
-                    match peer_requests::chunk(&owners, partition, buckets, cursor.into_vec()).await {
-                        Ok(Chunk { pieces, next }) => {
-                            reply.send(&Reply::Chunk { pieces: pieces.into(), next: next.into() }, true);
+                    match serving::chunk(&owners, partition, buckets, cursor.into_vec()).await {
+                        Ok(Chunk { batch, next }) => {
+                            reply.send(&Reply::Chunk { pieces: batch.into(), next: next.into() }, true);
                         }
                         Err(refusal) => refuse(&reply, refusal),
                     }

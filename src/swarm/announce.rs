@@ -1,4 +1,4 @@
-//! What a peer says and what it is told, free of any transport.
+//! An announce and its reply, independent of the transport.
 
 use super::{Family, InfoHash, PeerAddr};
 
@@ -19,7 +19,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Its name.
+    /// The name in logs, metrics and traces.
     pub const fn label(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -75,9 +75,8 @@ pub struct AnnounceReply {
     pub counts: Counts,
     /// Other peers, at most `num_want`.
     pub peers: PeerList,
-    /// Who has answered.
     pub source: Source,
-    /// Nobody who holds the swarm could be asked: this is what was known of it before.
+    /// No node that holds the swarm could be reached: this comes from earlier answers.
     pub stale: bool,
 }
 
@@ -86,11 +85,11 @@ pub struct AnnounceReply {
 pub enum Source {
     /// The first holder of the partition in this region.
     Owner,
-    /// Another holder in this region, as the first was not reached.
+    /// Another holder in this region, as the first could not be reached.
     Replica,
-    /// A holder in another region, as none of this one was reached.
+    /// A holder in another region, as none in this region could be reached.
     RemoteRegion,
-    /// Nobody who holds the partition was reached: what was last heard, or what this node knows by itself.
+    /// No holder of the partition could be reached: from earlier answers, or from what this node stores itself.
     Stale,
 }
 

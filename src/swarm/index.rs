@@ -1,11 +1,11 @@
-//! A compact hash index over positions in somebody else's array.
+//! A compact hash index over positions in an array owned by the caller.
 
-mod range;
+mod scan;
 
-pub use range::order;
+pub use scan::scan_order;
 
 /// Maps hashes to positions in 4 bytes an entry: 24 bits of position and 8 of the hash, in open addressing with linear
-/// probing. It holds no keys: the caller compares them, and tells an entry's hash when entries have to move.
+/// probing. It holds no keys: the caller compares them, and computes an entry's hash when entries have to move.
 ///
 /// Against `hashbrown::HashTable<u32>` it spends one cache miss instead of two on a hit, and its capacity grows by half
 /// instead of doubling, which together is a third of the memory of a swarm of two peers. A table that has become large
@@ -25,7 +25,7 @@ pub struct Table {
     len: u32,
 }
 
-/// Parts of an index, told apart by four bits of the hash.
+/// Parts of an index, selected by four bits of the hash.
 #[derive(Clone, Debug)]
 pub struct Split {
     parts: [Index; FAN_OUT],
@@ -83,7 +83,7 @@ impl Index {
         }
     }
 
-    /// Adds a position that is not there yet. `hash_of` tells the hash of any position held.
+    /// Adds a position that is not there yet. `hash_of` returns the hash of any position held.
     pub fn insert(&mut self, hash: u64, position: usize, hash_of: impl Fn(usize) -> u64) {
         debug_assert!(position < MAX_POSITIONS);
         let (mut node, mut level) = (self, 0);
@@ -107,7 +107,7 @@ impl Index {
         self.remove_below(0, hash, position_held, &hash_of);
     }
 
-    /// Tells that what was at `from` is now at `to`.
+    /// Records that the entry at position `from` has moved to `to`.
     pub fn relocate(&mut self, hash: u64, from: usize, to: usize) {
         let (mut node, mut level) = (self, 0);
         loop {

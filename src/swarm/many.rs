@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use super::Counts;
 use super::hash::KeyedHash;
 use super::index::Index;
-use super::peers::{PeerSelection, push};
 use super::record::{AddressFamily, Record, Second};
+use super::selection::PeerSelection;
 use super::stamp::Role;
 
 /// Records in one dense array, ordered by class: leechers, then uploaders (seeders and partial seeds), then tombstones.
@@ -51,12 +51,12 @@ impl<F: AddressFamily> Many<F> {
         &self.records
     }
 
-    /// See [`super::peers::Peers::get`].
+    /// See `Peers::get`.
     pub fn get(&self, key: F::Key, hash: &KeyedHash) -> Option<Record<F>> {
         self.find(key, hash).map(|at| self.records[at])
     }
 
-    /// See [`super::peers::Peers::records_between`].
+    /// See `Peers::records_between`.
     pub fn records_between(&self, hash: &KeyedHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
         let mut records = Vec::new();
         let hash_of = |at: usize| hash.hash(self.records[at].key.as_ref());
@@ -64,7 +64,7 @@ impl<F: AddressFamily> Many<F> {
         records
     }
 
-    /// See [`super::peers::Peers::touch`].
+    /// See `Peers::touch`.
     pub fn touch(&self, key: F::Key, hash: &KeyedHash, random: u64) {
         let (leechers, uploaders) = self.living();
         let [first, second] = [Window::new(leechers, random as u32), Window::new(uploaders, (random >> 32) as u32)];
@@ -75,7 +75,7 @@ impl<F: AddressFamily> Many<F> {
         black_box(self.find(key, hash).map(|at| self.records[at].stamp));
     }
 
-    /// See [`super::peers::Peers::put`].
+    /// See `Peers::put`.
     pub fn put(&mut self, record: Record<F>, hash: &KeyedHash) {
         let to = class(record.role());
         self.partial_seeds += u32::from(record.role() == Role::PartialSeed);
@@ -93,7 +93,7 @@ impl<F: AddressFamily> Many<F> {
         self.reclass(at, 2, to, hash);
     }
 
-    /// See [`super::peers::Peers::expire`].
+    /// See `Peers::expire`.
     pub fn expire(
         &mut self,
         from: usize,
@@ -119,7 +119,7 @@ impl<F: AddressFamily> Many<F> {
         end
     }
 
-    /// See [`super::peers::Peers::counts`].
+    /// See `Peers::counts`.
     pub fn counts(&self) -> Counts {
         let [leechers, uploaders, _] = self.lengths;
         Counts {
@@ -130,10 +130,10 @@ impl<F: AddressFamily> Many<F> {
         }
     }
 
-    /// See [`super::peers::Peers::select`]. A leecher's list is half uploaders where there are as many; what one class
+    /// See `Peers::select`. A leecher's list is half uploaders where there are as many; what one class
     /// lacks the other fills.
-    pub fn select(&self, wish: &PeerSelection<F>, out: &mut Vec<u8>) {
-        let &PeerSelection { asker, role, want, now, ttl, random } = wish;
+    pub fn select(&self, selection: &PeerSelection<F>, out: &mut Vec<u8>) {
+        let &PeerSelection { asker, role, want, now, ttl, random } = selection;
         let (leechers, uploaders) = self.living();
         let alive = |record: &Record<F>| record.key != asker && !record.expired(now, ttl);
         let mut left = want;
@@ -251,4 +251,12 @@ impl<'a, F: AddressFamily> Iterator for Window<'a, F> {
         self.next = if self.next + 1 == self.records.len() { 0 } else { self.next + 1 };
         Some(record)
     }
+}
+
+/// Appends to an array that grows by an eighth: in a swarm of a million a doubling would waste as much as it holds.
+pub fn push<F: AddressFamily>(records: &mut Vec<Record<F>>, record: Record<F>) {
+    if records.len() == records.capacity() {
+        records.reserve_exact((records.len() / 8).max(2));
+    }
+    records.push(record);
 }

@@ -9,6 +9,7 @@ mod partition;
 mod peer_addr;
 mod peers;
 mod record;
+mod selection;
 mod slab;
 mod stamp;
 mod store;
@@ -17,7 +18,7 @@ mod tests;
 
 pub use announce::{Announce, AnnounceReply, Counts, Event, PeerList, Source};
 pub use hash::KeyedHash;
-pub use index::order;
+pub use index::scan_order;
 pub use info_hash::{InfoHash, InfoHashError};
 pub use partition::{Partition, PartitionCount, SwarmKey};
 pub use peer_addr::{Family, PeerAddr};

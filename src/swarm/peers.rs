@@ -6,32 +6,16 @@ use std::hint::black_box;
 use std::ops::RangeInclusive;
 
 use super::hash::KeyedHash;
-use super::many::Many;
+use super::many::{Many, push};
 use super::record::{AddressFamily, Record, Second};
+use super::selection::PeerSelection;
 use super::stamp::Role;
-use super::{Counts, order};
+use super::{Counts, scan_order};
 
 /// Peers that fit into a swarm's slot, which with them is 64 bytes for IPv4: one cache line.
 const FEW: usize = 2;
 /// From this size on a scan costs more than an index of 5 to 9 bytes a peer.
 const SEVERAL: usize = 32;
-
-/// What peers somebody is to be given.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerSelection<F: AddressFamily> {
-    /// Who is not given to itself.
-    pub asker: F::Key,
-    /// What the asker is to the swarm.
-    pub role: Role,
-    /// The most peers.
-    pub want: usize,
-    /// The time.
-    pub now: Second,
-    /// Lifetime of a peer, in seconds.
-    pub ttl: u16,
-    /// Chooses among the peers.
-    pub random: u64,
-}
 
 /// The records of a swarm, tombstones included.
 #[derive(Debug)]
@@ -64,12 +48,12 @@ impl<F: AddressFamily> Peers<F> {
         }
     }
 
-    /// The records whose keys' hash is in this range of [`order`]. In a large swarm that costs what it finds.
+    /// The records whose keys' hash is in this range of [`scan_order`]. In a large swarm that costs what it finds.
     pub fn records_between(&self, hash: &KeyedHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
         if let Self::Many(many) = self {
             return many.records_between(hash, range);
         }
-        let within = |record: &&Record<F>| range.contains(&order(hash.hash(record.key.as_ref())));
+        let within = |record: &&Record<F>| range.contains(&scan_order(hash.hash(record.key.as_ref())));
         self.records().iter().filter(within).copied().collect()
     }
 
@@ -124,9 +108,9 @@ impl<F: AddressFamily> Peers<F> {
         }
     }
 
-    /// Removes expired records, tombstones included, among those below position `from`, and looks at `budget` of them
-    /// at the most; a small swarm is always looked at as a whole. Calls `gone` for each. Returns the position to go on
-    /// from: 0 when done.
+    /// Removes expired records, tombstones included, among those below position `from`, and looks at no
+    /// more than `budget` of them; a small swarm is always processed whole. Calls `gone` for each. Returns the position
+    /// to continue from: 0 when done.
     pub fn expire(
         &mut self,
         from: usize,
@@ -162,7 +146,7 @@ impl<F: AddressFamily> Peers<F> {
             }
             Self::Many(many) => {
                 let next = many.expire(from, budget, now, ttl, hash, gone);
-                // Half of what made it large, lest it go to and fro.
+                // Half the size at which it became large, so that it does not switch back and forth.
                 if next == 0 && many.records().len() <= SEVERAL / 2 {
                     *self = few(many.records()).unwrap_or_else(|| Self::Several(many.records().to_vec()));
                 }
@@ -202,11 +186,11 @@ impl<F: AddressFamily> Peers<F> {
 
     /// Appends up to `wish.want` living peers other than the asker to `out` in compact form. An asker that only uploads is
     /// given leechers alone.
-    pub fn select(&self, wish: &PeerSelection<F>, out: &mut Vec<u8>) {
+    pub fn select(&self, selection: &PeerSelection<F>, out: &mut Vec<u8>) {
         if let Self::Many(many) = self {
-            return many.select(wish, out);
+            return many.select(selection, out);
         }
-        let &PeerSelection { asker, role, want, now, ttl, random } = wish;
+        let &PeerSelection { asker, role, want, now, ttl, random } = selection;
         let of_use =
             |record: &&Record<F>| record.key != asker && !record.expired(now, ttl) && useful(role, record.role());
         let others = self.records().iter().filter(of_use);
@@ -224,14 +208,6 @@ impl<F: AddressFamily> Peers<F> {
             Self::Many(many) => size_of::<Many<F>>() + many.heap_bytes(),
         }
     }
-}
-
-/// Appends to an array that grows by an eighth: in a swarm of a million a doubling would waste as much as it holds.
-pub fn push<F: AddressFamily>(records: &mut Vec<Record<F>>, record: Record<F>) {
-    if records.len() == records.capacity() {
-        records.reserve_exact((records.len() / 8).max(2));
-    }
-    records.push(record);
 }
 
 /// The smallest layout, for one or two records.

@@ -77,7 +77,7 @@ impl AddressFamily for V6 {
 pub struct Second(u16);
 
 impl Second {
-    /// The greatest age that can be told, in seconds (over nine hours): the longest lifetime of a peer.
+    /// The greatest age that can be represented, in seconds (over nine hours): the longest lifetime of a peer.
     pub const MAX_AGE: u16 = 1 << 15;
 
     /// The reading `seconds` after the clock's start.
@@ -126,20 +126,21 @@ impl<F: AddressFamily> Record<F> {
         self.stamp.role()
     }
 
-    /// Whether a plain renewal of this record at `now`, which is `time` by the hybrid logical clock, has to be told to
-    /// other nodes. It has to once per quarter of the lifetime; those in between only move [`Record::seen`], and the
-    /// stamp stays, so that all copies go on having equal stamps.
+    /// Whether a plain renewal of this record at `now`, which is `time` by the hybrid logical clock, has to be
+    /// replicated to other nodes. One per quarter of the lifetime has to; those in between only move [`Record::seen`],
+    /// and the stamp stays, so that all copies keep equal stamps.
     ///
-    /// It needs no memory: a renewal is told if it is the first after a border between quarters of this node's own
-    /// clock, which lie elsewhere for every peer, lest all be told at once; or if the stamp, which tells when the peer
-    /// was last told of, is a quarter old. The second is for peers that come by several nodes, whose borders differ,
-    /// and for copies that a restarted node pulls. The first goes on when the wall clock was set back and stamps stand
-    /// still. At the wrap of [`Second`] a quarter is shorter, so one renewal more is told.
+    /// It needs no memory: a renewal is replicated if it is the first after a quarter boundary on this node's own
+    /// clock, with boundaries spread over the peers so that not all are replicated at once; or if the stamp, which is
+    /// the time of the last replication, is a quarter old. The second rule is for peers that announce to several nodes,
+    /// whose boundaries differ, and for copies that a restarted node pulls. The first still works when the wall clock
+    /// was set back and stamps do not advance. At the wrap of [`Second`] a quarter is shorter, so one more renewal is
+    /// replicated.
     ///
     /// So another node's copy may be up to a quarter of the lifetime older than the peer is, and merging an equal stamp
-    /// hands that age on. A peer that keeps the interval lives on in every copy all the same, as long as interval and
-    /// quarter together are shorter than the lifetime: the copy is as old as the last renewal that was told, the next
-    /// announce after a quarter is told again, and it comes before that copy expires.
+    /// passes that age on. A peer that keeps the interval lives on in every copy all the same, as long as interval and
+    /// quarter together are shorter than the lifetime: the copy is as old as the last replicated renewal, the next
+    /// announce after a quarter is replicated again, and it comes before that copy expires.
     pub fn renewal_due(&self, now: Second, time: HlcTime, ttl: u16) -> bool {
         let quarter = (ttl / 4).max(1);
         self.stamp.time().millis() + u64::from(quarter) * 1_000 <= time.millis()

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::hash::KeyedHash;
 use super::index::{Index, MAX_POSITIONS};
-use super::peers::{PeerSelection, Peers};
+use super::peers::Peers;
 use super::record::{AddressFamily, Record, Second};
+use super::selection::PeerSelection;
 use super::slab::Slab;
 use super::stamp::{HlcTime, Role, Stamp};
 use super::{Announce, Counts, Event, InfoHash, PartitionCount};
@@ -18,7 +19,7 @@ use super::{Announce, Counts, Event, InfoHash, PartitionCount};
 pub use replicated::Merged;
 
 /// Caps that all stores of a node share, and how much of them is used. When one is reached, peers that are known go on
-/// as before; a new peer is told of others but is not kept, and [`Totals::refused`] counts it.
+/// as before; a new peer is sent others but is not stored, and [`Totals::refused`] counts it.
 #[derive(Debug)]
 pub struct Quota {
     max_swarms: usize,

@@ -1,4 +1,4 @@
-//! How late the event loops of a node are.
+//! Measures event-loop lag: how late threads run their timers.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use super::histogram::Histogram;
 /// The event loop of one thread.
 #[derive(Debug)]
 pub struct EventLoop {
-    /// The name of its thread.
+    /// The name of the thread.
     pub name: String,
-    /// How long after its time the thread ran what was due then. Timers are precise to a millisecond.
+    /// How late timers fired. Timers are precise to a millisecond.
     pub lag: Histogram,
 }
 
 impl EventLoop {
-    /// That of the thread with this name.
+    /// `name` is the name of the thread.
     pub fn new(name: String) -> Self {
         Self { name, lag: Histogram::default() }
     }
 
-    /// Waits until it is time; counts how much later it has become.
+    /// Waits for the next tick and records how late it was.
     pub async fn tick(&self, ticks: &mut Interval) {
         let due = ticks.tick().await;
         self.lag.record(Instant::now().saturating_duration_since(due), 1);
     }
 
-    /// Ticks for nothing else, for ever.
+    /// Ticks forever, only to measure the lag.
     pub async fn watch(&self, every: Duration) {
         let mut ticks = Self::ticks(every);
         loop {
@@ -35,7 +35,7 @@ impl EventLoop {
         }
     }
 
-    /// Ticks of which none is made up for.
+    /// An interval that does not catch up on missed ticks.
     pub fn ticks(every: Duration) -> Interval {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -48,14 +48,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_thread_that_is_held_up_is_late() {
+    async fn a_blocked_thread_is_late() {
         let held_up = EventLoop::new("serve-0".into());
         let mut ticks = EventLoop::ticks(Duration::from_millis(1));
         held_up.tick(&mut ticks).await;
         std::thread::sleep(Duration::from_millis(60));
         held_up.tick(&mut ticks).await;
         let spread = held_up.lag.spread();
-        // Later than 50 ms, but for the first.
+        // All but the first are later than 50 ms.
         assert_eq!((spread.count, spread.up_to[7]), (2, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! Prometheus' text format 0.0.4, from values that others count.
+//! Prometheus text format 0.0.4.
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
@@ -6,7 +6,7 @@ use prometheus::{Encoder, TextEncoder};
 use super::histogram::{BOUNDS_MICROS, Spread};
 use super::metrics::{Kind, Metric};
 
-/// Metrics and their values at one moment.
+/// A snapshot of metrics and their values.
 #[derive(Debug, Default)]
 pub struct Exposition {
     families: Vec<MetricFamily>,
@@ -21,7 +21,7 @@ impl Exposition {
         self.by_label(metric, [([""; 0], value)]);
     }
 
-    /// Adds a metric with one value for each combination of its labels' values, which are in the order of their names.
+    /// Adds a metric with one value per combination of label values, which are in the order of the metric's label names.
     pub fn by_label<L: Into<String>, const N: usize>(
         &mut self,
         metric: &Metric,
@@ -30,7 +30,7 @@ impl Exposition {
         self.add(metric, values.into_iter().map(|(labels, value)| sample(metric, labels, value)).collect());
     }
 
-    /// Adds a histogram for each combination of its labels' values.
+    /// Adds one histogram per combination of label values.
     pub fn histograms<L: Into<String>, const N: usize>(
         &mut self,
         metric: &Metric,
@@ -55,10 +55,10 @@ impl Exposition {
         self.families.push(family);
     }
 
-    /// All of it as text.
+    /// Encodes all metrics as text.
     ///
     /// # Errors
-    /// When the encoder finds a metric that makes no sense to it.
+    /// When the encoder rejects a metric as inconsistent.
     pub fn text(&self) -> prometheus::Result<Vec<u8>> {
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.families, &mut text)?;

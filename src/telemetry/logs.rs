@@ -11,25 +11,23 @@ use tracing_subscriber::{Layer, fmt, registry};
 use super::trace::TraceExport;
 use super::trace::names::TARGET;
 
-/// The variable with the level, or with directives like `info,tidings::frontend=debug`.
+/// Environment variable with the level, or with directives like `info,tidings::frontend=debug`.
 pub const LEVEL_VARIABLE: &str = "TIDINGS_LOG";
-/// The variable with the format: `plain` or `json`.
+/// Environment variable with the format: `plain` or `json`.
 pub const FORMAT_VARIABLE: &str = "TIDINGS_LOG_FORMAT";
 
-/// Why the logs cannot be set up as the environment says.
+/// The log level or format in the environment is invalid.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogsError {
-    /// The level is none.
     #[error(
         "{LEVEL_VARIABLE}: {0:?} is no log level: write off, error, warn, info, debug or trace, or directives such as info,tidings::frontend=debug"
     )]
     Level(String),
-    /// The format is none.
     #[error("{FORMAT_VARIABLE}: {0:?} is no log format: write plain or json")]
     Format(String),
 }
 
-/// How to log.
+/// Log configuration.
 #[derive(Debug)]
 pub struct Logs {
     filter: EnvFilter,
@@ -37,7 +35,7 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// As the environment says: by default from level `info` on, in plain text.
+    /// Reads the configuration from the environment; the default is level `info` in plain text.
     ///
     /// # Errors
     /// See [`LogsError`].
@@ -46,17 +44,17 @@ impl Logs {
         Self::new(&text(LEVEL_VARIABLE), &text(FORMAT_VARIABLE))
     }
 
-    /// With this level or these directives, in this format; an empty text stands for the default.
+    /// Takes a level or directives, and a format; an empty string selects the default.
     ///
     /// # Errors
     /// See [`LogsError`].
     pub fn new(level: &str, format: &str) -> Result<Self, LogsError> {
-        // A lone word that is no level would be taken for the name of a module, and switch everything else off.
+        // A single word that is not a level would be parsed as a module name, which turns all other logs off.
         let is_word = !level.is_empty() && !level.contains(['=', ',']);
         if is_word && level.parse::<LevelFilter>().is_err() {
             return Err(LogsError::Level(level.into()));
         }
-        // What libraries tell at info concerns who mends them; without their spans lines are shorter.
+        // Info messages of these libraries are for their developers, and their spans would make every line longer.
         let level_of_all = if is_word { level } else { "info" };
         let directives = if level.contains(['=', ',']) {
             level.to_owned()
@@ -72,14 +70,15 @@ impl Logs {
         Ok(Self { filter: filter.map_err(|_| LogsError::Level(level.into()))?, json })
     }
 
-    /// Sets the process up to log so, and to export spans if there is where to. Does nothing when that was done before.
+    /// Installs this configuration as the global subscriber, with span export if configured. Does nothing if a subscriber
+    /// is already installed.
     pub fn install(self, traces: Option<&TraceExport>) {
         let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
         let lines = if self.json { lines.json().boxed() } else { lines.boxed() };
-        // Spans that are made for export would stand in front of every line.
+        // Spans made for export would otherwise prefix every line.
         let filter = self.filter.and(FilterFn::new(|metadata| metadata.target() != TARGET));
         let subscriber = registry().with(lines.with_filter(filter)).with(traces.map(|traces| traces.layer()));
-        // The error says that there is a subscriber already.
+        // The only error is that a subscriber is already installed.
         let _ = subscriber.try_init();
     }
 }
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_directives_and_formats_are_taken() {
+    fn valid_levels_directives_and_formats_are_accepted() {
         for level in
             ["", "off", "error", "warn", "info", "DEBUG", "trace", "warn,tidings::frontend=debug", "tidings=info"]
         {
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_told() {
+    fn invalid_levels_and_formats_are_errors() {
         for level in ["inof", "verbose", "tidings=loud", "=,="] {
             assert_eq!(Logs::new(level, "").unwrap_err(), LogsError::Level(level.into()));
         }

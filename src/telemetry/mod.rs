@@ -1,4 +1,4 @@
-//! What a node tells of itself: its metrics, its logs and its traces.
+//! Observability: metrics, logs and traces.
 
 pub mod event_loop;
 pub mod exposition;

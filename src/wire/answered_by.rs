@@ -1,5 +1,5 @@
-//! Which node answered. A tracker of many nodes behind one address tells it to those who ask, and to nobody else, so that
-//! the answers to clients do not grow.
+//! Which node answered. A tracker of many nodes behind one address reports it on request only, so that ordinary answers
+//! do not grow.
 //!
 //! - **HTTP**: a request with the header `X-Tracker-Probe: 1` is answered with the headers `X-Tracker-Node` and
 //!   `X-Tracker-Region`.
@@ -11,27 +11,25 @@ use std::fmt;
 
 use crate::swarm::InfoHash;
 
-/// The info hash that is reserved for the question by UDP: `746964696e6773207768696368206e6f64652031`, which is the ASCII
+/// The info hash reserved for this query over UDP: `746964696e6773207768696368206e6f64652031`, which is the ASCII
 /// text `tidings which node 1`.
 pub const WHICH_NODE: InfoHash = InfoHash(*b"tidings which node 1");
-/// The header of a request that asks for it; its value is `1`.
+/// The request header that asks for it, with the value `1`.
 pub const PROBE_HEADER: &str = "x-tracker-probe";
-/// The header that names the node.
+/// The response header with the id of the node.
 pub const NODE_HEADER: &str = "x-tracker-node";
-/// The header that names its region.
+/// The response header with the region of the node.
 pub const REGION_HEADER: &str = "x-tracker-region";
 
-/// A node, as it tells of itself.
+/// The identity that a node reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnsweredBy {
-    /// Its id.
     pub node: String,
-    /// The region that it stands in.
     pub region: String,
 }
 
 impl AnsweredBy {
-    /// Reads the message of an error packet; `None` if it is another one, as an error has the same form.
+    /// Reads the message of an error packet; `None` if it is another one, as it may be an ordinary error.
     pub fn parse(message: &[u8]) -> Option<Self> {
         let (node, region) = std::str::from_utf8(message).ok()?.strip_prefix("node=")?.split_once(" region=")?;
         Self::new(node, region)

@@ -7,8 +7,8 @@ use percent_encoding::percent_decode;
 
 use crate::swarm::{Event, InfoHash};
 
-/// An announce by HTTP. Addresses that a client claims to have (`ip`, `ipv4`, `ipv6`) are not even read: whoever believed
-/// them could be made to send peers to a victim.
+/// An announce by HTTP. Addresses that a client claims to have (`ip`, `ipv4`, `ipv6`) are ignored: trusting
+/// them would let clients direct peers at a victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnnounceQuery {
     /// The swarm.
@@ -32,7 +32,7 @@ pub struct AnnounceQuery {
 /// A scrape by HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScrapeQuery {
-    /// The swarms, in the order of the query. None at all asks for the counts of every swarm.
+    /// The swarms, in the order of the query. An empty list requests the counts of every swarm (a full scrape).
     pub info_hashes: Vec<InfoHash>,
 }
 
@@ -45,7 +45,7 @@ pub enum QueryError {
     HexInfoHash,
     /// The info hash is not 20 bytes long.
     InfoHashLength,
-    /// A peer that nobody can connect to.
+    /// The port is missing, 0 or not a port.
     Port,
 }
 

@@ -37,7 +37,7 @@ mod action {
     pub const ERROR: u32 = 3;
 }
 
-/// Proves that a client receives what is sent to its address. Opaque here; whoever issued it checks it.
+/// Proves that a client receives what is sent to its address. Opaque here; its issuer checks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId(pub u64);
 

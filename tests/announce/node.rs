@@ -53,7 +53,7 @@ impl Node {
     pub fn start(settings: Settings) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let clock = Arc::new(TestClock { system: SystemClock::start(), ahead_millis: AtomicU64::new(0) });
-        let node = runtime.block_on(node::Node::start(settings, clock.clone())).unwrap();
+        let node = runtime.block_on(node::Node::start(settings, clock.clone(), None)).unwrap();
         Self { clock, runtime, node: Some(node) }
     }
 

@@ -6,22 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ractor::Actor;
 use tidings::clock::SystemClock;
 use tidings::config::Settings;
 use tidings::frontend::access_list::AccessList;
-use tidings::frontend::http::{HttpContext, HttpMetrics, HttpOptions, serve};
+use tidings::frontend::http::{HttpContext, HttpOptions, serve};
 use tidings::net::{bind, outbox::Outbox};
-use tidings::partition::{Answers, Common, OwnerThread, Owners, Supervisor, SupervisorArguments};
+use tidings::node::{Core, frontends::http_context};
+use tidings::partition::OwnerThread;
 use tidings::router::Router;
-use tidings::swarm::{KeyedHash, PartitionCount, Quota};
 use tidings::telemetry::trace::Traces;
 use tokio::sync::watch;
 
 /// A percent-encoded info hash.
 pub const HASH: &str = "%124Vx%9A%BC%DE%F1%23Eg%89%AB%CD%EF%124Vx%9A";
-
-const PARTITIONS: PartitionCount = PartitionCount::new(256);
 
 /// The default options, with few connections and a long idle time.
 pub fn options() -> HttpOptions {
@@ -29,20 +26,8 @@ pub fn options() -> HttpOptions {
     HttpOptions { connections: 64, idle: Duration::from_secs(120), ..options }
 }
 
-/// A context whose router has no owners yet.
-pub fn context(options: HttpOptions) -> HttpContext {
-    HttpContext {
-        options,
-        router: Router::new(Arc::new(Owners::new(KeyedHash::new(&[7; 16]), PARTITIONS)), None),
-        access_list: Arc::new(ArcSwap::from_pointee(AccessList::Off)),
-        tls: None,
-        full_scrape: None,
-        // The middle: no jitter.
-        random: || 1 << 31,
-        traces: Traces::off(),
-        answers: Arc::new(Answers::new(Arc::new(SystemClock::start()))),
-        metrics: Arc::new(HttpMetrics::default()),
-    }
+fn core() -> Core {
+    Core::new(&Settings::default(), &[7; 16], None, Arc::new(SystemClock::start()), Traces::off())
 }
 
 /// Starts an owner for `owners` on the current runtime.
@@ -107,7 +92,7 @@ impl Tracker {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 if with_owner {
-                    start_owner(shared.router.owners().clone()).await;
+                    start_owner(shared.router.clone()).await;
                 }
                 serve(listener, shared, is_shutdown).await.unwrap();
             });

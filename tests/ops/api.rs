@@ -93,12 +93,12 @@ async fn a_port_in_use_is_an_error_and_no_port_is_needed() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings();
     settings.ops.listen = Some(taken.local_addr().unwrap());
-    let error = Node::start(settings.clone(), Arc::new(SystemClock::start())).await.err().unwrap();
+    let error = Node::start(settings.clone(), Arc::new(SystemClock::start()), None).await.err().unwrap();
     assert!(matches!(error, StartError::Bind(_)) && error.is_settings());
     let text = error.to_string();
     assert!(text.contains("the port is in use") && text.contains("ops.listen"), "{text}");
     settings.ops.listen = None;
-    let node = Node::start(settings, Arc::new(SystemClock::start())).await.unwrap();
+    let node = Node::start(settings, Arc::new(SystemClock::start()), None).await.unwrap();
     assert_eq!(node.addrs().ops, None);
     node.stop().await;
 }

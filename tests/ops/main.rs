@@ -30,7 +30,7 @@ fn settings() -> Settings {
 }
 
 async fn node(settings: Settings) -> (Node, SocketAddr) {
-    let node = Node::start(settings, Arc::new(SystemClock::start())).await.unwrap();
+    let node = Node::start(settings, Arc::new(SystemClock::start()), None).await.unwrap();
     let ops = node.addrs().ops.unwrap();
     (node, ops)
 }

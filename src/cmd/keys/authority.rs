@@ -7,7 +7,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::KeysError;
+use super::error::KeysError;
 use super::files::{read, write_new};
 use crate::cluster::NodeId;
 use crate::cluster::key_dir::{CA, node_name};
@@ -15,28 +15,27 @@ use crate::cluster::key_dir::{CA, node_name};
 /// The authority's private key.
 pub(super) const CA_KEY: &str = "ca.key";
 
-/// Signs the certificates of nodes. What it signs never expires: a node is shut out by a new authority, not by time.
+/// Signs the certificates of nodes. They never expire: to exclude a node, create a new authority.
 pub(super) struct Authority {
-    /// Its certificate, PEM.
+    /// Its certificate in PEM.
     pub(super) certificate: String,
     key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    /// A new one.
     pub(super) fn new() -> Result<Self, KeysError> {
         let key = KeyPair::generate()?;
         let (certificate, text) = (params().self_signed(&key)?.pem(), key.serialize_pem());
         Ok(Self { certificate, key: text, issuer: Issuer::new(params(), key) })
     }
 
-    /// The one that was saved in `dir`.
     pub(super) fn load(dir: &Path) -> Result<Self, KeysError> {
         let (certificate, path) = (read(&dir.join(CA))?, dir.join(CA_KEY));
         let text = read(&path)?;
-        let key = KeyPair::from_pem(&text)
-            .map_err(|error| KeysError::Usage(format!("{} is not what tidings keys made: {error}", path.display())))?;
+        let key = KeyPair::from_pem(&text).map_err(|error| {
+            KeysError::Usage(format!("{} was not created by tidings keys: {error}", path.display()))
+        })?;
         Ok(Self { certificate, key: text, issuer: Issuer::new(params(), key) })
     }
 
@@ -56,7 +55,7 @@ impl Authority {
     }
 }
 
-/// Always the same, so that an authority is whole again from its private key.
+/// Always the same, so that an authority can be restored from its private key.
 fn params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name("Tidings cluster authority");

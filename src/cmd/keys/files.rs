@@ -1,134 +1,15 @@
-//! The directory with the keys of a whole cluster.
+//! Files and directories that only their owner can read.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::authority::{Authority, CA_KEY};
-use super::{KeysError, is_bad_id};
-use crate::clock::SystemClock;
-use crate::cluster::NodeId;
-use crate::cluster::key_dir::{CA, CERT, GOSSIP_KEYS, KEY, KeyDir, SECRET};
-
-/// The files that all nodes share.
-pub(super) struct Shared {
-    gossip: String,
-    secret: String,
-}
-
-impl Shared {
-    pub(super) fn random() -> Self {
-        let line = || format!("{}\n", hex::encode(rand::random::<[u8; 32]>()));
-        Self { gossip: line(), secret: line() }
-    }
-
-    /// Those of the nodes that are there.
-    pub(super) fn load(dir: &Path) -> Result<Self, KeysError> {
-        Ok(Self { gossip: shared(dir, GOSSIP_KEYS)?, secret: shared(dir, SECRET)? })
-    }
-}
-
-/// Refuses ids that are no good, and to write over what is there.
-pub(super) fn check_new(dir: &Path, nodes: &[String]) -> Result<(), KeysError> {
-    let mut taken: Vec<String> =
-        node_dirs(dir).unwrap_or_default().iter().filter_map(|path| lower_name(path)).collect();
-    for id in nodes {
-        let path = dir.join(id);
-        if is_bad_id(id) {
-            return Err(KeysError::Usage(format!(
-                "no certificate can be made for a node called {id}: use letters, digits and inner hyphens, at most 63"
-            )));
-        }
-        if fs::symlink_metadata(&path).is_ok() {
-            return Err(KeysError::Usage(format!(
-                "{} is there already and stays as it is: move it away",
-                path.display()
-            )));
-        }
-        let lower = id.to_lowercase();
-        if taken.contains(&lower) {
-            return Err(KeysError::Usage(format!("there are two nodes called {id}, but for upper case: rename one")));
-        }
-        taken.push(lower);
-    }
-    Ok(())
-}
-
-fn lower_name(path: &Path) -> Option<String> {
-    Some(path.file_name()?.to_str()?.to_lowercase())
-}
-
-/// Refuses a directory that has keys already.
-pub(super) fn check_no_authority(dir: &Path) -> Result<(), KeysError> {
-    match [CA, CA_KEY].map(|name| dir.join(name)).iter().find(|path| fs::symlink_metadata(path).is_ok()) {
-        Some(path) => Err(KeysError::Usage(format!(
-            "{} is there already and stays as it is: add nodes by tidings keys add, or name a new directory",
-            path.display()
-        ))),
-        None => Ok(()),
-    }
-}
+use super::error::KeysError;
 
 pub(super) fn make_dir(path: &Path) -> Result<(), KeysError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| KeysError::System { what: "make the directory", path: path.to_owned(), error })
-}
-
-/// Makes the directory of a node, and checks that the node will be able to use it.
-pub(super) fn make_node(dir: &Path, id: &str, authority: &Authority, shared: &Shared) -> Result<(), KeysError> {
-    let (path, id) = (dir.join(id), NodeId::from(id));
-    let (certificate, key) = authority.issue(&id)?;
-    make_dir(&path)?;
-    for (name, text) in [
-        (CA, &authority.certificate),
-        (CERT, &certificate),
-        (KEY, &key),
-        (GOSSIP_KEYS, &shared.gossip),
-        (SECRET, &shared.secret),
-    ] {
-        write_new(&path.join(name), text)?;
-    }
-    KeyDir::load(&path, &id, &SystemClock::start())?;
-    Ok(())
-}
-
-/// The directories of nodes in `dir`, in order.
-pub(super) fn node_dirs(dir: &Path) -> Result<Vec<PathBuf>, KeysError> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            KeysError::Usage(format!("{} is no directory: make it by tidings keys init", dir.display()))
-        }
-        _ => KeysError::System { what: "read", path: dir.to_owned(), error },
-    };
-    let mut dirs = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.join(CERT).is_file() {
-            dirs.push(path);
-        }
-    }
-    dirs.sort();
-    Ok(dirs)
-}
-
-/// A file that has to be the same for all nodes.
-pub(super) fn shared(dir: &Path, name: &str) -> Result<String, KeysError> {
-    let dirs = node_dirs(dir)?;
-    let Some((first, others)) = dirs.split_first() else {
-        return Err(KeysError::Usage(format!("{} has no node: make one by tidings keys init", dir.display())));
-    };
-    let text = read(&first.join(name))?;
-    for other in others {
-        if read(&other.join(name))? != text {
-            return Err(KeysError::Usage(format!(
-                "{name} of {} and of {} differ: an earlier run was interrupted; copy one over the other",
-                first.display(),
-                other.display()
-            )));
-        }
-    }
-    Ok(text)
+    made.map_err(|error| KeysError::System { what: "create the directory", path: path.to_owned(), error })
 }
 
 pub(super) fn read(path: &Path) -> Result<String, KeysError> {
@@ -138,7 +19,7 @@ pub(super) fn read(path: &Path) -> Result<String, KeysError> {
     })
 }
 
-/// Writes a file that only its owner can read and that is not there yet.
+/// Writes a new file that only its owner can read.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -148,7 +29,7 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<(), KeysError> {
     write().map_err(|error| KeysError::System { what: "write", path: path.to_owned(), error })
 }
 
-/// Replaces a file as a whole.
+/// Replaces a file atomically.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), KeysError> {
     let fresh = path.with_added_extension("new");
     let system = |what| move |error| KeysError::System { what, path: path.to_owned(), error };

@@ -1,19 +1,21 @@
-//! Replaces a key that all nodes share, in steps that need no interruption.
+//! Replaces a key that all nodes share, in steps that interrupt nothing.
 
 use std::path::Path;
 
-use super::KeysError;
-use super::files::{node_dirs, replace, shared};
+use super::error::KeysError;
+use super::files::replace;
+use super::node_dirs::{node_dirs, shared};
 use crate::cluster::gossip::keyring::MAX_KEYS;
 use crate::cluster::key_dir::{GOSSIP_KEYS, SECRET};
 
-/// What is rotated.
+/// The key to rotate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum What {
-    /// The key that seals gossip, in gossip.keys
+    /// The key that encrypts gossip, in gossip.keys
     Gossip,
-    /// The key that makes connection ids of UDP, in secret; the placement key stays
-    Cookie,
+    /// The key that signs UDP connection ids, in secret; the placement key stays
+    #[value(alias = "cookie")]
+    ConnectionIds,
 }
 
 /// A step of a rotation.
@@ -23,17 +25,17 @@ pub(super) enum Step {
     Add,
     /// Put the new key first: used, the old one still accepted
     Use,
-    /// Take the old keys out
+    /// Remove the old keys
     Drop,
 }
 
-/// Before the name of the last step, in a comment at the end of a file with more than one key.
+/// The start of a comment at the end of a file with more than one key, which names the last step.
 const MARK: &str = "# step: ";
 
 /// The keys in a file, as hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Keys {
-    /// What stands before the first key: the placement key in a secret.
+    /// The text before the first key: the placement key in a secret.
     prefix: String,
     /// The keys, the one in use first.
     keys: Vec<String>,
@@ -41,12 +43,12 @@ struct Keys {
     last: Option<Step>,
 }
 
-/// Does a step, the due one if none is given, and says what to do then.
+/// Does a step, by default the next one, and returns what the operator has to do then.
 pub(super) fn rotate(dir: &Path, what: What, step: Option<Step>) -> Result<String, KeysError> {
     let name = what.file();
     let text = shared(dir, name)?;
     let Some(mut keys) = Keys::parse(what, &text) else {
-        return Err(KeysError::Usage(format!("{name} in {} is not what tidings keys made", dir.display())));
+        return Err(KeysError::Usage(format!("{name} in {} was not created by tidings keys", dir.display())));
     };
     let step = keys.check(step).map_err(KeysError::Usage)?;
     keys.apply(step, || hex::encode(rand::random::<[u8; 32]>())[..what.digits()].to_owned());
@@ -62,22 +64,22 @@ impl What {
     fn file(self) -> &'static str {
         match self {
             Self::Gossip => GOSSIP_KEYS,
-            Self::Cookie => SECRET,
+            Self::ConnectionIds => SECRET,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Gossip => "gossip",
-            Self::Cookie => "cookie",
+            Self::ConnectionIds => "connection-ids",
         }
     }
 
-    /// The digits of a key.
+    /// Hexadecimal digits of a key.
     fn digits(self) -> usize {
         match self {
             Self::Gossip => 64,
-            Self::Cookie => 32,
+            Self::ConnectionIds => 32,
         }
     }
 }
@@ -93,7 +95,7 @@ impl Step {
 
     fn done(self) -> &'static str {
         match self {
-            Self::Add => "Step 1 of 3, add: there is a new key, which is accepted but not used yet.",
+            Self::Add => "Step 1 of 3, add: a new key is accepted, but not used yet.",
             Self::Use => "Step 2 of 3, use: the new key is used, and the old one still accepted.",
             Self::Drop => "Step 3 of 3, drop: the old key is gone.",
         }
@@ -121,11 +123,11 @@ impl Keys {
         let first = keys.first_mut()?;
         let prefix = match what {
             What::Gossip => String::new(),
-            What::Cookie if first.is_char_boundary(32) => {
+            What::ConnectionIds if first.is_char_boundary(32) => {
                 let key = first.split_off(32);
                 std::mem::replace(first, key)
             }
-            What::Cookie => return None,
+            What::ConnectionIds => return None,
         };
         let is_key = |key: &String| key.len() == what.digits() && key.bytes().all(|digit| digit.is_ascii_hexdigit());
         let last = last.filter(|_| keys.len() > 1);
@@ -138,26 +140,29 @@ impl Keys {
         format!("{}{lines}{mark}", self.prefix)
     }
 
-    /// The step to do: the one that is wanted, if it is its turn, else the next one.
+    /// The step to do: the given one, if it is its turn, or the next one.
     fn check(&self, wanted: Option<Step>) -> Result<Step, String> {
         let due = match (self.keys.len(), self.last) {
             (0 | 1, _) => Step::Add,
             (_, Some(Step::Add)) => Step::Use,
             (_, Some(_)) => Step::Drop,
-            // Somebody else has put the keys there, and knows what has been done.
+            // Keys that were written by hand have no mark, so the operator must name the step.
             (_, None) => match wanted {
                 Some(Step::Add) if self.keys.len() >= MAX_KEYS => {
-                    return Err(format!("there are {MAX_KEYS} keys already: take out old ones by --step drop"));
+                    return Err(format!("there are already {MAX_KEYS} keys: remove old ones with --step drop"));
                 }
                 Some(step) => return Ok(step),
                 None => {
-                    return Err("there are several keys, and nothing says which step is next: say it by --step".into());
+                    return Err(
+                        "there are several keys, and the file does not say which step is next: name it with --step"
+                            .into(),
+                    );
                 }
             },
         };
         match wanted {
             Some(step) if step != due => {
-                Err(format!("it is not the turn of --step {}: the next one is {}", step.name(), due.name()))
+                Err(format!("--step {} is not next: the next step is {}", step.name(), due.name()))
             }
             _ => Ok(due),
         }

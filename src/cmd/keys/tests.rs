@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use super::*;
 use crate::clock::SystemClock;
 use crate::cluster::gossip::keyring::KeyRing;
-use crate::cluster::key_dir::{self, KeyDir, server_name, verify_node};
+use crate::cluster::key_dir::{self, KeyDir, KeyDirError, server_name, verify_node};
 use crate::config::Settings;
 use crate::node::Secret;
 
@@ -76,10 +76,10 @@ fn handshake(client: &KeyDir, server: &KeyDir, name: &str) -> Result<Certificate
 }
 
 #[test]
-fn nodes_with_keys_of_one_authority_trust_each_other_and_nobody_else() {
+fn nodes_trust_exactly_the_nodes_of_their_authority() {
     let (_temporary, dir) = fresh(&["eu-1", "EU-2"]);
     let said = run(&["add", &dir, "--node", "us_3"]).unwrap();
-    assert!(said.contains("Made the keys of 1 nodes:") && said.contains("us_3"), "{said}");
+    assert!(said.contains("Created the keys of 1 nodes:") && said.contains("us_3"), "{said}");
     let dir_of = |id| Path::new(&dir).join(id);
     let [one, two, three] = ["eu-1", "EU-2", "us_3"].map(|id| load(&dir_of(id), id).unwrap());
     let client = handshake(&one, &three, "us_3").unwrap();
@@ -100,7 +100,7 @@ fn nodes_with_keys_of_one_authority_trust_each_other_and_nobody_else() {
 }
 
 #[test]
-fn only_who_has_a_certificate_and_speaks_tls_1_3_gets_in() {
+fn only_clients_with_a_certificate_and_tls_1_3_are_accepted() {
     let (_temporary, dir) = fresh(&["a"]);
     let ours = load(&Path::new(&dir).join("a"), "a").unwrap();
     let mut roots = rustls::RootCertStore::empty();
@@ -116,7 +116,7 @@ fn only_who_has_a_certificate_and_speaks_tls_1_3_gets_in() {
 }
 
 #[test]
-fn a_directory_that_is_not_right_is_told() {
+fn an_invalid_directory_is_reported() {
     let (_temporary, dir) = fresh(&["a", "b"]);
     let (a, b) = (Path::new(&dir).join("a"), Path::new(&dir).join("b"));
     assert!(matches!(load(&a, "b"), Err(KeyDirError::OtherNode { .. })));
@@ -148,26 +148,26 @@ fn a_directory_that_is_not_right_is_told() {
 }
 
 #[test]
-fn nothing_is_overwritten_and_wrong_usage_is_told() {
+fn nothing_is_overwritten_and_wrong_usage_is_reported() {
     let (_temporary, dir) = fresh(&["a"]);
     let before = fs::read(Path::new(&dir).join("ca.key")).unwrap();
     let (_other, empty) = fresh(&["a"]);
     fs::remove_dir_all(Path::new(&empty).join("a")).unwrap();
     let long = "x".repeat(64);
     for (line, sentence) in [
-        (&["init", &dir, "--node", "b"][..], "ca.pem is there already"),
-        (&["init", &dir, "--node", "a"], "a is there already"),
-        (&["add", &dir, "--node", "a"], "a is there already"),
+        (&["init", &dir, "--node", "b"][..], "ca.pem exists and is not overwritten"),
+        (&["init", &dir, "--node", "a"], "a exists and is not overwritten"),
+        (&["add", &dir, "--node", "a"], "a exists and is not overwritten"),
         (&["add", &dir, "--node", "A"], "two nodes called A"),
-        (&["add", &dir, "--node", "ca.pem"], "ca.pem is there already"),
+        (&["add", &dir, "--node", "ca.pem"], "ca.pem exists and is not overwritten"),
         (&["add", &dir, "--node", "b", "b"], "two nodes called b"),
-        (&["add", &dir, "--node", "../x"], "no certificate can be made"),
-        (&["add", &dir, "--node", ".."], "no certificate can be made"),
-        (&["add", &dir, "--node", ""], "no certificate can be made"),
-        (&["add", &dir, "--node", &long], "no certificate can be made"),
+        (&["add", &dir, "--node", "../x"], "no certificate can be created"),
+        (&["add", &dir, "--node", ".."], "no certificate can be created"),
+        (&["add", &dir, "--node", ""], "no certificate can be created"),
+        (&["add", &dir, "--node", &long], "no certificate can be created"),
         (&["add", &empty, "--node", "b"], "has no node"),
         (&["add", "/nonexistent", "--node", "b"], "there is no /nonexistent/ca.pem"),
-        (&["rotate", "/nonexistent", "gossip"], "/nonexistent is no directory"),
+        (&["rotate", "/nonexistent", "gossip"], "/nonexistent is not a directory"),
         (&["rotate", &dir, "tls"], "invalid value 'tls'"),
         (&["init", &dir], "--node"),
         (&[], "Usage"),
@@ -176,7 +176,7 @@ fn nothing_is_overwritten_and_wrong_usage_is_told() {
         assert!(code == 2 && said.contains(sentence), "{line:?}: {code} {said}");
     }
     assert_eq!(fs::read(Path::new(&dir).join("ca.key")).unwrap(), before);
-    assert!(!Path::new(&dir).join("b").exists(), "nothing is made by halves");
+    assert!(!Path::new(&dir).join("b").exists(), "nothing is left half done");
     for path in ["ca.key", "a/node.key", "a/secret", "a/gossip.keys"] {
         let mode = fs::metadata(Path::new(&dir).join(path)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{path}");
@@ -184,7 +184,7 @@ fn nothing_is_overwritten_and_wrong_usage_is_told() {
 }
 
 #[test]
-fn only_what_is_missing_is_made_if_asked_for() {
+fn if_missing_creates_only_what_is_missing() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().display().to_string();
     let path = |name: &str| temporary.path().join(name);
@@ -200,7 +200,7 @@ fn only_what_is_missing_is_made_if_asked_for() {
     // Nodes of an authority that is not there would not get on with those of a new one.
     fs::remove_file(path("ca.pem")).unwrap();
     fs::remove_file(path("ca.key")).unwrap();
-    assert!(init(&["a", "d"]).unwrap_err().1.contains("a is there already"));
+    assert!(init(&["a", "d"]).unwrap_err().1.contains("a exists and is not overwritten"));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn gossip_keys_rotate_in_three_steps() {
     };
     let old = keys();
     let rotate = |more: &[&str]| run(&[&["rotate", &dir, "gossip"], more].concat());
-    assert_eq!(rotate(&["--step", "use"]).unwrap_err().1, "it is not the turn of --step use: the next one is add");
+    assert_eq!(rotate(&["--step", "use"]).unwrap_err().1, "--step use is not next: the next step is add");
     assert!(rotate(&[]).unwrap().contains("SIGHUP. When all have it, run again: tidings keys rotate"));
     let added = keys();
     assert_eq!((added.len(), added[0]), (2, old[0]));
@@ -230,12 +230,12 @@ fn gossip_keys_rotate_in_three_steps() {
     assert_eq!(KeyRing::load(&Path::new(&dir).join("c/gossip.keys")).unwrap().keys(), keys());
     load(&Path::new(&dir).join("a"), "a").unwrap();
 
-    // Keys that somebody wrote by hand.
+    // Keys that were written by hand.
     for id in ["a", "b", "c"] {
         let text = format!("{}\n{}\n", "01".repeat(32), "02".repeat(32));
         fs::write(Path::new(&dir).join(id).join("gossip.keys"), text).unwrap();
     }
-    assert!(rotate(&[]).unwrap_err().1.contains("say it by --step"));
+    assert!(rotate(&[]).unwrap_err().1.contains("name it with --step"));
     rotate(&["--step", "use"]).unwrap();
     assert_eq!(keys(), [[2; 32], [1; 32]]);
     // Interrupted.
@@ -244,12 +244,12 @@ fn gossip_keys_rotate_in_three_steps() {
 }
 
 #[test]
-fn cookie_keys_rotate_and_placement_stays() {
+fn connection_id_keys_rotate_and_the_placement_key_stays() {
     let (_temporary, dir) = fresh(&["a", "b"]);
     let first = secret(&dir, "a");
     let mut seen = vec![first.connection_ids.clone()];
     for _ in 0..3 {
-        run(&["rotate", &dir, "cookie"]).unwrap();
+        run(&["rotate", &dir, "connection-ids"]).unwrap();
         let [a, b] = ["a", "b"].map(|id| secret(&dir, id));
         assert_eq!((a.placement, &a.connection_ids), (first.placement, &b.connection_ids));
         seen.push(a.connection_ids);

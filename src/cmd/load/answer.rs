@@ -1,8 +1,8 @@
-//! What a tracker said, whichever the transport, and whether it fits what was asked.
+//! The answer of a tracker, whichever the transport, and whether it fits the request.
 
 use std::borrow::Cow;
 
-use super::workload::Job;
+use super::job::Job;
 use crate::swarm::Counts;
 use crate::wire::udp::Peers;
 
@@ -18,7 +18,7 @@ pub enum Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Checks that the answer is one to `job`.
+    /// Checks that the answer fits `job`.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -27,7 +27,7 @@ impl Answer<'_> {
             (Self::Error(_), _) => Ok(()),
             (Self::Announce(peers), Job::Announce { .. }) => match usize::try_from(num_want) {
                 Ok(wanted) if wanted > 0 && peers.len() > wanted => {
-                    Err(format!("{} peers where {wanted} were asked for", peers.len()))
+                    Err(format!("{} peers, but at most {wanted} were requested", peers.len()))
                 }
                 _ => Ok(()),
             },

@@ -1,13 +1,13 @@
 //! The command line of `tidings load`, and the checks that turn it into a [`Spec`].
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
 
-use super::workload::{FIRST_PORT, MAX_PEERS_PER_ADDRESS, Mix, Spread};
+use super::population::{FIRST_PORT, MAX_PEERS_PER_ADDRESS};
+use super::spec::{Arrivals, Mix, Spec, Spread, Target, Transport};
 use crate::client::{Scheme, TrackerUrl, is_near};
 
 const EXAMPLES: &str = "\
@@ -24,27 +24,27 @@ Examples:
   Does a restarted tracker still know what that fill announced?
     tidings load --target udp://127.0.0.1:6969 --verify --swarms 1000000 --peers 2000000
 
-  A cluster: load on two nodes, and is every acknowledged peer known to a third one?
+  Load on two nodes of a cluster, and is every acknowledged peer known to a third one?
     tidings load --target udp://10.0.0.1:6969 --target udp://10.0.0.2:6969 --failover --duration 30s \
       --verify-at udp://10.0.0.3:6969
 
   HTTP over 64 keep-alive connections:
     tidings load --target http://127.0.0.1:6969/announce --sources 64 --window 1
 
-Exit codes: 0 all answers were right, 1 an error, a malformed answer, or too much lost (--max-loss, --min-known),
+Exit codes: 0 all answers were correct, 1 an error, a malformed answer, or too much loss (--max-loss, --min-known),
 2 a wrong command line.";
 
-/// Puts a realistic load on a tracker and measures what it answers.
+/// Put a realistic load on a tracker and measure its answers.
 ///
 /// A peer is a pair of source address and announced port. Peers announce from many loopback addresses (127.x.y.1), each
-/// with a socket of its own. Towards ::1 or another host there is only one address, and ports alone tell peers apart.
+/// with its own socket. Towards ::1 or another host there is only one address, and only the ports distinguish peers.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Where to send: udp://HOST:PORT or http://HOST:PORT/announce. Repeat it to spread the sources over several.
     #[arg(long, required = true, value_name = "URL")]
     pub target: Vec<String>,
-    /// closed: a new request as soon as an answer makes room. open: requests at a fixed --rate, whatever the tracker does.
+    /// closed: send a request as soon as an answer makes room. open: send at a fixed --rate, whatever the tracker does.
     #[arg(long, value_enum, default_value_t = Mode::Closed)]
     pub mode: Mode,
     /// Requests per second over all workers (open mode).
@@ -68,7 +68,7 @@ pub struct Args {
     /// Exponent of the Zipf distribution.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub exponent: f64,
-    /// Source addresses, each with a socket of its own. One address has room for 64,512 peers.
+    /// Source addresses, each with its own socket. One address has room for 64,512 peers.
     #[arg(long, visible_alias = "sockets", value_name = "N", default_value = "64")]
     pub sources: NonZeroU32,
     /// Requests in flight per source; over HTTP, connections per source [default: 4 for UDP, 1 for HTTP].
@@ -77,51 +77,41 @@ pub struct Args {
     /// Threads that send and receive.
     #[arg(long, value_name = "N", default_value = "1")]
     pub workers: NonZeroU32,
-    /// What is random follows from this number: the same seed gives the same swarms and peers.
+    /// Seed of all random choices: the same seed gives the same swarms and peers.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Announce every peer exactly once before the mixed load; what is lost is sent again.
+    /// Announce every peer exactly once before the mixed load; lost announces are repeated.
     #[arg(long)]
     pub fill: bool,
-    /// Compare what the tracker knows with what was announced; alone, with what --fill would have announced.
+    /// Compare the tracker's peers with the announced ones; without --fill and load, with those that --fill would announce.
     #[arg(long)]
     pub verify: bool,
-    /// Ask this tracker in --verify, instead of the targets, and for every peer of every swarm. Repeat it to ask several, one
-    /// after the other.
+    /// Send the requests of --verify to this tracker instead of the targets, for every swarm. Repeat it for several trackers,
+    /// one after the other.
     #[arg(long, value_name = "URL")]
     pub verify_at: Vec<String>,
-    /// Wait so long before --verify: other regions hear of a change a little later than the clients who made it.
+    /// Time to wait before --verify: changes reach other regions a little later than they are acknowledged.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     pub verify_after: Duration,
-    /// Send a request without an answer to the next target, as clients do with the next tracker of a torrent, and count
-    /// it as lost only when none has answered.
+    /// Send an unanswered request to the next target, as clients do with the next tracker of a torrent, and count it as lost
+    /// only when none has answered.
     #[arg(long)]
     pub failover: bool,
-    /// Share of --verify's known peers, in percent, below which the exit code is 1.
+    /// The least share of known peers in --verify, in percent. Below it the exit code is 1.
     #[arg(long, value_name = "PERCENT", default_value_t = 100.0)]
     pub min_known: f64,
-    /// Share of lost requests, in percent, above which the exit code is 1 [default: any loss but a total one is accepted].
+    /// The largest share of lost requests, in percent. Above it the exit code is 1 [default: any but total loss is accepted].
     #[arg(long, value_name = "PERCENT")]
     pub max_loss: Option<f64>,
-    /// Peers to ask for; -1 leaves the number to the tracker.
+    /// Peers to request (numwant); -1 leaves the number to the tracker.
     #[arg(long, value_name = "N", default_value_t = 50, allow_negative_numbers = true)]
     pub numwant: i32,
-    /// Share of the peers that are seeders when they start.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
-    pub seeders: f64,
-    /// Share of a leecher's announces that say it has completed.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
-    pub completes: f64,
-    /// Share of a running peer's announces that say it stops.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
-    pub stops: f64,
-    /// Share of the requests that are scrapes.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
-    pub scrapes: f64,
-    /// Connect before every announce, as short-lived UDP clients do, instead of once a minute for each source.
+    #[command(flatten)]
+    pub mix: Mix,
+    /// Connect before every announce, as short-lived UDP clients do, instead of once per minute and source.
     #[arg(long)]
     pub connect_each: bool,
-    /// A request without an answer is lost after this time [default: 2s, or 1s for each target with --failover].
+    /// An unanswered request is lost after this time [default: 2s, or 1s for each target with --failover].
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub deadline: Option<Duration>,
     /// Print one JSON object instead of the table.
@@ -135,89 +125,13 @@ pub struct Args {
     pub i_own_the_target: bool,
 }
 
-/// What decides when a request is sent.
+/// When requests are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// The answers: a fixed number of requests is in flight.
+    /// Closed loop: a fixed number of requests is in flight.
     Closed,
-    /// A schedule: requests are sent at a fixed rate.
+    /// Open loop: requests are sent at a fixed rate.
     Open,
-}
-
-/// The gaps between the requests of an open loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Arrivals {
-    /// Exponentially distributed, as from many independent clients.
-    Poisson,
-    /// All the same.
-    Constant,
-}
-
-/// The transport of all targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// BEP 15.
-    Udp,
-    /// BEP 3 over plain HTTP/1.1 with keep-alive.
-    Http,
-}
-
-/// One tracker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The resolved address.
-    pub addr: SocketAddr,
-    /// The value of the HTTP `Host` header.
-    pub host: String,
-    /// The path of HTTP announces, `/announce` by default.
-    pub path: String,
-}
-
-/// The checked command line.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// UDP or HTTP, the same for all targets.
-    pub transport: Transport,
-    /// At least one; source `s` talks to target `s % targets`.
-    pub targets: Vec<Target>,
-    /// When a target does not answer, its sources go on to the next.
-    pub failover: bool,
-    /// Whom to ask in the end instead of the targets, each with its URL.
-    pub verify_at: Vec<(String, Target)>,
-    /// How long to wait before that.
-    pub verify_after: Duration,
-    /// Requests per second and their gaps; none in the closed mode.
-    pub open: Option<(u32, Arrivals)>,
-    /// Length of the mixed load.
-    pub duration: Duration,
-    /// Number of swarms.
-    pub swarms: u32,
-    /// Number of peers.
-    pub peers: u32,
-    /// How peers choose their swarm, and the exponent if by Zipf.
-    pub spread: (Spread, f64),
-    /// Number of sockets (UDP), or of source addresses (HTTP).
-    pub sources: u32,
-    /// Whether each source has its own loopback address; otherwise all share one.
-    pub many_addresses: bool,
-    /// Requests in flight per source.
-    pub window: u32,
-    /// Threads.
-    pub workers: u32,
-    /// The seed.
-    pub seed: u64,
-    /// Announce every peer first.
-    pub fill: bool,
-    /// Compare at the end.
-    pub verify: bool,
-    /// `numwant` of the announces.
-    pub num_want: i32,
-    /// The shares of events.
-    pub mix: Mix,
-    /// Connect before every announce.
-    pub connect_each: bool,
-    /// After this a request is lost.
-    pub deadline: Duration,
 }
 
 impl Args {
@@ -226,98 +140,100 @@ impl Args {
     /// # Errors
     /// One sentence that names the flag to change.
     pub fn check(&self) -> anyhow::Result<Spec> {
-        let parse = |urls: &[String]| urls.iter().map(|url| parse_target(url)).collect::<anyhow::Result<Vec<_>>>();
-        let (parsed, verify_at) = (parse(&self.target)?, parse(&self.verify_at)?);
-        let transport = parsed.first().context("--target is missing: name a tracker, as udp://127.0.0.1:6969")?.0;
-        ensure!(
-            parsed.iter().chain(&verify_at).all(|(other, _)| *other == transport),
-            "all --target and --verify-at must be UDP, or all HTTP"
-        );
-        let targets: Vec<Target> = parsed.into_iter().map(|(_, target)| target).collect();
-        let verify_at: Vec<Target> = verify_at.into_iter().map(|(_, target)| target).collect();
-        ensure!(!self.failover || targets.len() > 1, "--failover needs another --target to go on to");
-        for target in targets.iter().chain(&verify_at) {
-            ensure!(
-                self.i_own_the_target || is_near(target.addr.ip()),
-                "{} is neither on this machine nor in a private network: a load test of another's tracker is an attack; \
-                 add --i-own-the-target if it is yours",
-                target.addr
-            );
-        }
-        let many_addresses = targets.iter().chain(&verify_at).all(|t| t.addr.ip().is_loopback() && t.addr.is_ipv4());
-        let open = match (self.mode, self.rate) {
-            (Mode::Open, Some(rate)) => Some((rate.get(), self.arrivals)),
-            (Mode::Open, None) => anyhow::bail!("--mode open needs --rate N, the requests per second"),
-            (Mode::Closed, Some(_)) => {
-                anyhow::bail!("--rate needs --mode open: a closed loop sends as fast as it is answered")
-            }
-            (Mode::Closed, None) => None,
-        };
-        let verify = self.verify || !self.verify_at.is_empty();
-        let duration = self.duration.unwrap_or(Duration::from_secs(if verify { 0 } else { 10 }));
-        let deadline = self.deadline.unwrap_or(Duration::from_secs(if self.failover { 1 } else { 2 }));
-        ensure!(duration <= Duration::from_secs(86_400), "--duration is at most 24h");
-        ensure!(self.verify_after <= Duration::from_secs(3600), "--verify-after is at most 1h");
-        ensure!(
-            (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&deadline),
-            "--deadline is between 1ms and 60s"
-        );
-        let shares = [
-            ("--seeders", self.seeders),
-            ("--completes", self.completes),
-            ("--stops", self.stops),
-            ("--scrapes", self.scrapes),
-        ];
-        for (flag, share) in shares {
-            ensure!((0.0..=1.0).contains(&share), "{flag} is a share between 0 and 1");
-        }
-        ensure!(self.completes + self.stops <= 1.0, "--completes and --stops together are at most 1");
-        for (flag, percent) in [("--min-known", Some(self.min_known)), ("--max-loss", self.max_loss)] {
-            ensure!(percent.is_none_or(|p| (0.0..=100.0).contains(&p)), "{flag} is between 0 and 100 percent");
-        }
-        ensure!((0.0..=10.0).contains(&self.exponent), "--exponent is between 0 and 10");
-        ensure!(self.numwant >= -1, "--numwant is -1 or more");
-        let (sources, workers, peers) = (self.sources.get(), self.workers.get(), self.peers.get());
-        ensure!(sources <= 4096, "--sources is at most 4096");
-        ensure!(workers <= sources && workers <= 256, "--workers is at most --sources, and at most 256");
-        ensure!(targets.len() <= sources as usize, "--sources is at least the number of targets");
-        let room = MAX_PEERS_PER_ADDRESS * if many_addresses { sources } else { 1 };
-        ensure!(
-            peers <= room,
-            "{peers} peers need more source addresses than {room} peers have, as ports start at {FIRST_PORT}: {}",
-            if many_addresses {
-                "raise --sources"
-            } else {
-                "only IPv4 loopback targets offer more than one; lower --peers"
-            }
-        );
-        ensure!(peers >= sources, "--peers is at least --sources, so that every source has a peer to announce");
+        self.check_ranges()?;
+        let (transport, targets, verify_at) = self.targets()?;
         let window = self.window.map_or(if transport == Transport::Udp { 4 } else { 1 }, NonZeroU32::get);
-        ensure!(u64::from(window) * u64::from(sources) <= 1 << 16, "--window times --sources is at most 65536");
         ensure!(transport == Transport::Udp || !self.connect_each, "--connect-each is for UDP targets");
+        let many_addresses = targets.iter().chain(&verify_at).all(|t| t.addr.ip().is_loopback() && t.addr.is_ipv4());
+        self.check_sources(targets.len(), window, many_addresses)?;
+
+        let verify = self.verify || !verify_at.is_empty();
         Ok(Spec {
             transport,
             targets,
             failover: self.failover,
             verify_at: self.verify_at.iter().cloned().zip(verify_at).collect(),
             verify_after: self.verify_after,
-            open,
-            duration,
+            open: self.open_loop()?,
+            duration: self.duration.unwrap_or(Duration::from_secs(if verify { 0 } else { 10 })),
             swarms: self.swarms.get(),
-            peers,
+            peers: self.peers.get(),
             spread: (self.spread, self.exponent),
-            sources,
+            sources: self.sources.get(),
             many_addresses,
             window,
-            workers,
+            workers: self.workers.get(),
             seed: self.seed,
             fill: self.fill,
             verify,
             num_want: self.numwant,
-            mix: Mix { seeders: self.seeders, completes: self.completes, stops: self.stops, scrapes: self.scrapes },
+            mix: self.mix,
             connect_each: self.connect_each,
-            deadline,
+            deadline: self.deadline.unwrap_or(Duration::from_secs(if self.failover { 1 } else { 2 })),
         })
+    }
+
+    fn check_ranges(&self) -> anyhow::Result<()> {
+        ensure!(self.duration.is_none_or(|it| it <= Duration::from_secs(86_400)), "--duration is at most 24h");
+        ensure!(self.verify_after <= Duration::from_secs(3600), "--verify-after is at most 1h");
+        let deadlines = Duration::from_millis(1)..=Duration::from_secs(60);
+        ensure!(self.deadline.is_none_or(|it| deadlines.contains(&it)), "--deadline is between 1ms and 60s");
+        ensure!(self.mix.completes + self.mix.stops <= 1.0, "--completes and --stops together are at most 1");
+        for (flag, percent) in [("--min-known", Some(self.min_known)), ("--max-loss", self.max_loss)] {
+            ensure!(percent.is_none_or(|it| (0.0..=100.0).contains(&it)), "{flag} is between 0 and 100 percent");
+        }
+        ensure!((0.0..=10.0).contains(&self.exponent), "--exponent is between 0 and 10");
+        ensure!(self.numwant >= -1, "--numwant is -1 or more");
+        Ok(())
+    }
+
+    /// The transport of all targets, the targets, and those of `--verify-at`.
+    fn targets(&self) -> anyhow::Result<(Transport, Vec<Target>, Vec<Target>)> {
+        let parse = |urls: &[String]| urls.iter().map(|url| parse_target(url)).collect::<anyhow::Result<Vec<_>>>();
+        let (targets, verify_at) = (parse(&self.target)?, parse(&self.verify_at)?);
+        let transport = targets.first().context("--target is missing: name a tracker, as udp://127.0.0.1:6969")?.0;
+        for (other, target) in targets.iter().chain(&verify_at) {
+            ensure!(*other == transport, "all --target and --verify-at must be UDP, or all HTTP");
+            ensure!(
+                self.i_own_the_target || is_near(target.addr.ip()),
+                "{} is neither on this machine nor in a private network: a load test of a tracker that is not yours is an \
+                 attack; add --i-own-the-target if it is yours",
+                target.addr
+            );
+        }
+        ensure!(!self.failover || targets.len() > 1, "--failover needs a second --target");
+        let only_targets = |parsed: Vec<(Transport, Target)>| parsed.into_iter().map(|(_, target)| target).collect();
+        Ok((transport, only_targets(targets), only_targets(verify_at)))
+    }
+
+    fn open_loop(&self) -> anyhow::Result<Option<(u32, Arrivals)>> {
+        match (self.mode, self.rate) {
+            (Mode::Open, Some(rate)) => Ok(Some((rate.get(), self.arrivals))),
+            (Mode::Open, None) => bail!("--mode open needs --rate N, the requests per second"),
+            (Mode::Closed, Some(_)) => bail!("--rate needs --mode open: a closed loop sends as fast as it is answered"),
+            (Mode::Closed, None) => Ok(None),
+        }
+    }
+
+    fn check_sources(&self, targets: usize, window: u32, many_addresses: bool) -> anyhow::Result<()> {
+        let (sources, workers, peers) = (self.sources.get(), self.workers.get(), self.peers.get());
+        ensure!(sources <= 4096, "--sources is at most 4096");
+        ensure!(workers <= sources && workers <= 256, "--workers is at most --sources, and at most 256");
+        ensure!(targets <= sources as usize, "--sources is at least the number of targets");
+        ensure!(peers >= sources, "--peers is at least --sources, so that every source has a peer to announce");
+        ensure!(u64::from(window) * u64::from(sources) <= 1 << 16, "--window times --sources is at most 65536");
+        let room = MAX_PEERS_PER_ADDRESS * if many_addresses { sources } else { 1 };
+        let remedy = if many_addresses {
+            "raise --sources"
+        } else {
+            "only IPv4 loopback targets offer more than one; lower --peers"
+        };
+        ensure!(
+            peers <= room,
+            "{peers} peers need more source addresses, as ports start at {FIRST_PORT} and there is room for {room}: \
+             {remedy}"
+        );
+        Ok(())
     }
 }
 
@@ -326,7 +242,7 @@ fn parse_target(text: &str) -> anyhow::Result<(Transport, Target)> {
     let transport = match url.scheme {
         Scheme::Udp => Transport::Udp,
         Scheme::Http => Transport::Http,
-        Scheme::Https => anyhow::bail!("--target {text}: write udp://HOST:PORT or http://HOST:PORT/announce"),
+        Scheme::Https => bail!("--target {text}: write udp://HOST:PORT or http://HOST:PORT/announce"),
     };
     ensure!(!url.path.contains('?'), "--target {text}: the path has a query");
     let resolved = url.resolve().with_context(|| format!("--target {text}: cannot resolve {}", url.host))?;
@@ -360,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_far_away_need_the_word_of_their_owner() {
+    fn public_targets_need_a_confirmation() {
         for near in ["127.0.0.1:1", "10.0.0.1:1", "192.168.1.1:1", "[::1]:1", "[fd00::1]:1"] {
             assert!(check(&format!("--target udp://{near} --peers 1000")).is_ok(), "{near}");
         }
@@ -370,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_flag() {
+    fn errors_name_the_flag() {
         for (line, flag) in [
             ("--target 127.0.0.1:1", "udp://HOST:PORT"),
             ("--target https://127.0.0.1:1/announce", "http://HOST:PORT"),

@@ -1,4 +1,4 @@
-//! The requests that are under way, by transaction id. Pure: time is a number of nanoseconds that the caller brings.
+//! The requests under way, by transaction id. Pure: the caller passes the time, in nanoseconds.
 
 use std::collections::VecDeque;
 
@@ -6,20 +6,18 @@ use std::collections::VecDeque;
 pub type Nanos = u64;
 
 const INDEX_BITS: u32 = 20;
-/// So many requests can be under way at once.
+/// The most requests that can be under way at once.
 pub const MAX_FLIGHTS: usize = 1 << INDEX_BITS;
 
 /// A request under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flight<T> {
-    /// What was asked.
     pub job: T,
-    /// Who asked.
+    /// The position of its source.
     pub source: u32,
-    /// When it was to be sent. Latency counts from here, so that a stalled tracker cannot hide the requests that
-    /// waited for it (coordinated omission).
+    /// When it was due. Latency counts from here, so that a stalled tracker cannot hide the requests that waited for it
+    /// (coordinated omission).
     pub intended: Nanos,
-    /// When it was sent.
     pub sent: Nanos,
 }
 
@@ -31,7 +29,7 @@ struct Slot<T> {
 /// A bounded table of requests under way.
 pub struct Flights<T> {
     slots: Vec<Slot<T>>,
-    // First in, first out, so that a transaction id comes back as late as possible and a late answer finds nothing.
+    // First in, first out, so that transaction ids are reused as late as possible and a late answer matches no request.
     free: VecDeque<u32>,
     by_age: VecDeque<(u32, Nanos)>,
     deadline: Nanos,
@@ -54,7 +52,7 @@ impl<T: Copy> Flights<T> {
         self.slots.len() - self.free.len()
     }
 
-    /// Starts a request and names its transaction; none if the table is full.
+    /// Starts a request and returns its transaction id; `None` if the table is full.
     pub fn begin(&mut self, flight: Flight<T>) -> Option<u32> {
         let index = self.free.pop_front()?;
         let slot = &mut self.slots[index as usize];
@@ -65,7 +63,7 @@ impl<T: Copy> Flights<T> {
         Some(transaction)
     }
 
-    /// Ends a request that was answered; none if it is unknown, already answered, or was given up.
+    /// Ends a request that was answered; `None` if it is unknown, already answered, or expired.
     pub fn finish(&mut self, transaction: u32) -> Option<Flight<T>> {
         let index = transaction & (MAX_FLIGHTS as u32 - 1);
         let slot = self.slots.get_mut(index as usize)?;
@@ -77,7 +75,7 @@ impl<T: Copy> Flights<T> {
         Some(flight)
     }
 
-    /// Gives up one request that has waited too long; call until none is left.
+    /// Removes one request whose deadline is over; to be called until none is left.
     pub fn expire(&mut self, now: Nanos) -> Option<Flight<T>> {
         while let Some(&(transaction, sent)) = self.by_age.front() {
             let slot = &self.slots[(transaction & (MAX_FLIGHTS as u32 - 1)) as usize];
@@ -94,7 +92,7 @@ impl<T: Copy> Flights<T> {
         None
     }
 
-    /// When the oldest request will be given up.
+    /// When the oldest request will expire.
     pub fn next_expiry(&self) -> Option<Nanos> {
         self.by_age.front().map(|(_, sent)| sent + self.deadline)
     }
@@ -109,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_find_their_request_once() {
+    fn each_answer_matches_one_request() {
         let mut flights = Flights::new(2, 10);
         let (a, b) = (flights.begin(flight(1, 0)).unwrap(), flights.begin(flight(2, 1)).unwrap());
         assert_eq!(flights.begin(flight(3, 2)), None, "full");
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn unanswered_requests_are_given_up_in_order_and_only_when_due() {
+    fn unanswered_requests_expire_in_order_and_only_when_due() {
         let mut flights = Flights::new(4, 10);
         let ids: Vec<u32> = (0..4).map(|i| flights.begin(flight(i, u64::from(i))).unwrap()).collect();
         flights.finish(ids[1]).unwrap();

@@ -1,16 +1,22 @@
-//! `tidings load`: a load generator that behaves as real peers do.
+//! `tidings load`: a load generator whose peers behave like real ones.
 //!
-//! `args` checks the command line, `workload` and `verify` know the peers and what they ask, `engine` runs it over `udp` or
-//! `http`, `pacer` and `flights` keep the time, `tally` counts, and `report` prints.
+//! `args` checks the command line and makes a `spec` of it. `population` has the peers, `workload` and `verify` decide what
+//! they send. `engine` runs each `phase` over `udp` or `http`; `pacer` and `flights` keep the time, `tally` counts, and
+//! `report` prints.
 
 mod answer;
 mod args;
 mod engine;
 mod flights;
 mod http;
-mod http_format;
+mod job;
 mod pacer;
+mod phase;
+mod population;
+mod progress;
 mod report;
+mod sockets;
+mod spec;
 mod tally;
 mod timeline;
 mod udp;
@@ -21,20 +27,24 @@ use std::io::IsTerminal;
 
 use serde_json::{Map, Value, json};
 
-use super::Failure;
+use super::failure::Failure;
+use super::output::print;
 pub use args::Args;
-use args::Spec;
-use engine::{Bar, Engine, Pace};
+use engine::Engine;
+use phase::Pace;
+use population::Population;
+use progress::Bar;
 use report::Phase;
+use spec::Spec;
 use verify::{Findings, Pass, Verify};
-use workload::{Fill, Living, Population};
+use workload::{Fill, MixedLoad};
 
 impl Args {
     /// Runs the load and prints the results.
     ///
     /// # Errors
-    /// [`Failure::Settings`] for a wrong command line; [`Failure::Run`] if this machine cannot open the sockets, or if
-    /// the tracker's answers were wrong or too few.
+    /// [`Failure::Settings`] for a wrong command line; [`Failure::Run`] if the sockets cannot be opened, or if answers were
+    /// wrong or too few.
     pub fn run(self) -> Result<(), Failure> {
         let spec = self.check().map_err(Failure::Settings)?;
         let show = !self.quiet && !self.json && std::io::stderr().is_terminal();
@@ -43,9 +53,9 @@ impl Args {
             let setup = std::iter::once(("setup".to_owned(), setup(&self, &spec)));
             let all: Map<_, _> =
                 setup.chain(phases.iter().map(|phase| (phase.name.to_owned(), phase.json()))).collect();
-            super::print(&format!("{}\n", Value::Object(all)))?;
+            print(&format!("{}\n", Value::Object(all)))?;
         } else {
-            super::print(&phases.iter().map(Phase::table).collect::<String>())?;
+            print(&phases.iter().map(Phase::table).collect::<String>())?;
         }
         let failures: Vec<String> = phases.iter().flat_map(|phase| failures(&self, phase)).collect();
         if failures.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(failures.join("; ")).into()) }
@@ -64,7 +74,7 @@ fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
     if !spec.duration.is_zero() {
         let bar = Bar::new(show, "load", None, Some(spec.duration));
         let pace = if spec.open.is_some() { Pace::Open(spec.duration) } else { Pace::Closed(spec.duration) };
-        let tally = engine.run(|worker| Living::new(&population, spec.mix, worker), pace, &bar)?;
+        let tally = engine.run(|worker| MixedLoad::new(&population, spec.mix, worker), pace, &bar)?;
         phases.push(Phase { name: "load", tally, recall: Vec::new() });
     }
     if spec.verify {
@@ -77,7 +87,7 @@ fn run_phases(spec: &Spec, show: bool) -> anyhow::Result<Vec<Phase>> {
     Ok(phases)
 }
 
-/// Asks the targets, or those of `--verify-at` one after the other, and in two passes: an observer would be counted.
+/// Verifies the targets, or those of `--verify-at` one after the other, in two passes: scrapes would count an observer.
 fn verify(spec: &Spec, population: &Population, engine: &mut Engine<'_>, show: bool) -> anyhow::Result<Phase> {
     let bar = Bar::new(show, "verify", None, None);
     let (mut tally, mut recall) = (tally::Tally::default(), Vec::new());
@@ -105,7 +115,7 @@ fn verify(spec: &Spec, population: &Population, engine: &mut Engine<'_>, show: b
     Ok(Phase { name: "verify", tally, recall })
 }
 
-/// What makes the exit code 1, one sentence each.
+/// The reasons for exit code 1, one sentence each.
 fn failures(args: &Args, phase: &Phase) -> Vec<String> {
     let (t, name) = (&phase.tally, phase.name);
     let mut failures = Vec::new();
@@ -113,7 +123,8 @@ fn failures(args: &Args, phase: &Phase) -> Vec<String> {
         failures.push(format!("{name}: {} error and {} malformed replies", t.errors.count, t.malformed.count));
     }
     if t.all_answers() == 0 && t.sent > 0 {
-        failures.push(format!("{name}: nothing was answered; is the tracker running at {}?", args.target.join(", ")));
+        failures
+            .push(format!("{name}: no request was answered: is the tracker running at {}?", args.target.join(", ")));
     }
     if let Some(max) = args.max_loss.filter(|max| t.loss() > *max) {
         failures.push(format!("{name}: {:.3} % lost, more than the {max} % of --max-loss", t.loss()));

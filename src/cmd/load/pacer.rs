@@ -4,8 +4,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, Exp1};
 
-use super::args::Arrivals;
 use super::flights::Nanos;
+use super::spec::Arrivals;
 
 /// A send later than this after its due time counts as late: the generator, not the tracker, was too slow.
 pub const LATE: Nanos = 1_000_000;
@@ -34,8 +34,8 @@ impl Pacer {
         };
     }
 
-    /// The due time of the next request, if it has come. A generator that falls behind gets all that it missed, each
-    /// with its own due time.
+    /// The due time of the next request, if it is due. A generator that falls behind gets all missed requests, each with its
+    /// own due time.
     pub fn due(&mut self, now: Nanos) -> Option<Nanos> {
         let due = self.next()?;
         if due > now {
@@ -45,7 +45,7 @@ impl Pacer {
         Some(due)
     }
 
-    /// The due time of the next request; none after the end.
+    /// The due time of the next request; `None` after the end.
     pub fn next(&self) -> Option<Nanos> {
         let next = self.next as Nanos;
         (next < self.end).then_some(next)

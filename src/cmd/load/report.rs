@@ -14,9 +14,8 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 pub struct Phase {
     /// `fill`, `load` or `verify`.
     pub name: &'static str,
-    /// What was counted.
     pub tally: Tally,
-    /// What `--verify` found, and whom it asked if those were others than the targets.
+    /// The results of `--verify`, with the tracker if it is not one of the targets.
     pub recall: Vec<(Option<String>, Recall)>,
 }
 

@@ -1,33 +1,28 @@
-//! What happened in one phase, counted.
+//! The counts and latencies of one phase.
 
 use hdrhistogram::Histogram;
 
 use super::answer::Answer;
 use super::flights::Nanos;
+use super::job::Job;
 use super::timeline::Timeline;
-use super::workload::Job;
 
-/// Distinct texts of errors that are kept.
+/// The most distinct error texts that are kept.
 const KEPT_TEXTS: usize = 5;
-/// The longest latency that is told apart.
+/// The longest latency that is recorded exactly.
 const MAX_LATENCY: Nanos = 120_000_000_000;
 
-/// The kinds of requests.
+/// Kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// UDP connects.
     Connect,
-    /// Announces.
     Announce,
-    /// Scrapes.
     Scrape,
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Connect, Self::Announce, Self::Scrape];
 
-    /// Lower-case name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -46,10 +41,9 @@ impl From<&Job> for Kind {
     }
 }
 
-/// A count of bad events with the first few of their texts.
+/// The number of failures of a kind, with the first few texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// How many there were.
     pub count: u64,
     /// The first few distinct texts.
     pub texts: Vec<String>,
@@ -91,11 +85,11 @@ pub struct Tally {
     pub io: Faults,
     /// Requests without an answer before their deadline.
     pub lost: u64,
-    /// Requests that were due but never sent, because too many others were waiting for an answer.
+    /// Requests that were due but never sent, because too many others were unanswered.
     pub unsent: u64,
     /// Requests that the generator itself sent late.
     pub late: u64,
-    /// Replies to nothing: duplicates, or later than the deadline.
+    /// Replies that match no request: duplicates, or later than the deadline.
     pub stray: u64,
     /// Requests that were sent to another target because the first did not answer in time.
     pub failed_over: u64,
@@ -183,7 +177,7 @@ impl Tally {
         self.timeline.sent(intended.saturating_sub(self.start));
     }
 
-    /// Counts a request that nobody has answered.
+    /// Counts a request that was not answered.
     pub fn lose(&mut self, intended: Nanos) {
         self.lost += 1;
         self.fails(intended);
@@ -195,12 +189,12 @@ impl Tally {
         self.fails(intended);
     }
 
-    /// Notes when a request that failed was due.
+    /// Counts a failed request in the second in which it was due.
     pub fn fails(&mut self, intended: Nanos) {
         self.timeline.failed(intended.saturating_sub(self.start));
     }
 
-    /// Judges an answer that came `now` to a request that was due at `intended`; true if it is a good one to `job`.
+    /// Counts an answer that came `now` to a request that was due at `intended`; true if it is correct for `job`.
     pub fn judge(&mut self, job: &Job, num_want: i32, [intended, now]: [Nanos; 2], answer: &Answer<'_>) -> bool {
         if let Err(text) = answer.check(job, num_want) {
             self.malformed.add(&text);

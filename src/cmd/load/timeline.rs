@@ -1,4 +1,4 @@
-//! What became of the requests of each second.
+//! The outcome of the requests of each second.
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -7,9 +7,9 @@ use super::flights::Nanos;
 
 const SECOND: Nanos = 1_000_000_000;
 const MICRO: Nanos = 1000;
-/// Rows that are kept: those of the first hour, about 11 kB each.
+/// The most rows: one hour, about 11 kB each.
 const MAX_ROWS: usize = 3600;
-/// The longest latency that is told apart, in microseconds.
+/// The longest latency that is recorded exactly, in microseconds.
 const MAX_LATENCY: u64 = 120_000_000;
 
 /// The requests that were due in each second of a phase.
@@ -35,7 +35,7 @@ impl Timeline {
         }
     }
 
-    /// It was answered well.
+    /// A request was answered correctly.
     pub fn answered(&mut self, due: Nanos, latency: Nanos) {
         let Some(row) = self.row(due) else { return };
         row.answered += 1;
@@ -48,7 +48,7 @@ impl Timeline {
         }
     }
 
-    /// It was lost, not sent at all, or answered wrongly.
+    /// A request was lost, not sent, or answered incorrectly.
     pub fn failed(&mut self, due: Nanos) {
         if let Some(row) = self.row(due) {
             row.errors += 1;
@@ -66,7 +66,7 @@ impl Timeline {
         self.rows.get_mut(second)
     }
 
-    /// Adds that of another worker.
+    /// Adds the timeline of another worker.
     pub fn merge(&mut self, other: &Self) {
         if self.rows.len() < other.rows.len() {
             self.rows.resize_with(other.rows.len(), Row::default);

@@ -1,4 +1,4 @@
-//! `--verify`: how much of what was announced does the tracker know?
+//! `--verify`: which of the announced peers does the tracker know?
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,18 +8,20 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::workload::{FIRST_PORT, Job, Life, Population, Workload};
+use super::job::{Job, PeerState};
+use super::population::{FIRST_PORT, Population};
+use super::workload::Workload;
 
-/// Swarms per scrape: what every UDP tracker answers in one datagram.
+/// Swarms per scrape: what every UDP tracker can answer in one datagram.
 const SCRAPE: u32 = 70;
-/// Swarms that an observer looks into.
+/// Swarms that an observer joins.
 const SAMPLE: u32 = 1000;
 
-/// What all workers find.
+/// The findings of all workers.
 pub struct Findings<'a> {
     population: &'a Population,
     expected: Vec<u32>,
-    /// Look into every swarm instead of a sample.
+    /// Whether the observer joins every swarm instead of a sample.
     every: bool,
     scraped: Vec<AtomicU32>,
     looks: Mutex<Vec<Look>>,
@@ -30,12 +32,12 @@ pub struct Findings<'a> {
 struct Look {
     swarm: u32,
     members: u32,
-    /// Of these, such as have not stopped.
+    /// Of these, peers that have not stopped.
     alive: u32,
     strangers: u32,
 }
 
-/// The result.
+/// The result of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recall {
     /// Peers that were announced and are still expected.
@@ -44,17 +46,17 @@ pub struct Recall {
     pub known: u64,
     /// Peers in the scrape counts beyond what is expected.
     pub extra: u64,
-    /// Swarms that the observer has looked into.
+    /// Swarms that the observer joined.
     pub sampled_swarms: u64,
-    /// Peers that it should have been told there, given the longest list that it got.
+    /// Peers that should have been returned there, given the longest list that it got.
     pub sample_expected: u64,
-    /// Distinct members of the swarm that it was told.
+    /// Distinct members of the swarm that were returned.
     pub sample_known: u64,
-    /// Peers that it was told and that were never announced in that swarm.
+    /// Returned peers that were never announced in that swarm.
     pub strangers: u64,
-    /// Peers that it was not told although the list had room for them.
+    /// Peers that were not returned although the list had room for them.
     pub missing: u64,
-    /// Peers that it was told and that had stopped.
+    /// Returned peers that had stopped.
     pub risen: u64,
 }
 
@@ -110,7 +112,7 @@ impl fmt::Display for Recall {
 }
 
 impl<'a> Findings<'a> {
-    /// Expects what the population now says, of every swarm or of a sample.
+    /// Expects the current state of the population, in every swarm or in a sample.
     pub fn new(population: &'a Population, every: bool) -> Self {
         Self {
             population,
@@ -121,7 +123,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Compares.
+    /// Compares the findings with the expectation.
     pub fn recall(&self) -> Recall {
         let (mut known, mut extra) = (0, 0);
         for (expected, scraped) in self.expected.iter().zip(&self.scraped) {
@@ -130,7 +132,7 @@ impl<'a> Findings<'a> {
             extra += u64::from(scraped.saturating_sub(*expected));
         }
         let looks = self.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // The tracker's own limit shows in the largest swarms; no reply can be expected to hold more.
+        // The longest reply shows the tracker's limit; no reply can be expected to hold more.
         let limit = looks.iter().map(|look| look.members + look.strangers).max().unwrap_or(0);
         let sum = |value: &dyn Fn(&Look) -> u32| looks.iter().map(|look| u64::from(value(look))).sum();
         Recall {
@@ -150,12 +152,12 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// What a pass of `--verify` does.
+/// The passes of `--verify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// Scrapes all swarms.
     Scrape,
-    /// Announces as an observer in a sample of them. After all scrapes, which would count the observer.
+    /// Announces as an observer in a sample of them. This follows all scrapes, as they would count the observer.
     Look,
 }
 
@@ -164,14 +166,14 @@ pub struct Verify<'a> {
     findings: &'a Findings<'a>,
     pass: Pass,
     cursors: Vec<u32>,
-    again: Vec<Vec<Job>>,
+    retries: Vec<Vec<Job>>,
 }
 
 impl<'a> Verify<'a> {
     /// The share of one worker.
     pub fn new(findings: &'a Findings<'a>, pass: Pass) -> Self {
         let sources = findings.population.sources();
-        Self { findings, pass, cursors: (0..sources).collect(), again: vec![Vec::new(); sources as usize] }
+        Self { findings, pass, cursors: (0..sources).collect(), retries: vec![Vec::new(); sources as usize] }
     }
 
     fn fresh(&mut self, source: u32) -> Option<Job> {
@@ -197,7 +199,7 @@ impl<'a> Verify<'a> {
 
 impl Workload for Verify<'_> {
     fn next(&mut self, source: u32) -> Option<Job> {
-        self.again[source as usize].pop().or_else(|| self.fresh(source))
+        self.retries[source as usize].pop().or_else(|| self.fresh(source))
     }
 
     fn answered(&mut self, source: u32, job: Job, answer: &Answer<'_>) {
@@ -214,19 +216,19 @@ impl Workload for Verify<'_> {
                 let belongs = |peer: u32| population.swarm_of(peer) == swarm;
                 let peers = distinct.iter().filter_map(|p| population.peer_at(p.ip(), p.port()));
                 let members: Vec<_> = peers.filter(|peer| belongs(*peer)).collect();
-                let alive = members.iter().filter(|peer| population.life(**peer) != Life::Absent).count() as u32;
+                let alive = members.iter().filter(|peer| population.state(**peer) != PeerState::Absent).count() as u32;
                 let members = members.len() as u32;
-                // Observers that have looked elsewhere have stopped, but that may not have been told to all yet.
+                // Observers of other targets have stopped, but this may not have been replicated yet.
                 let peers = distinct.iter().filter(|peer| peer.port() >= FIRST_PORT).count() as u32;
                 let look = Look { swarm, members, alive, strangers: peers - members };
                 self.findings.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(look);
-                self.again[source as usize].push(Job::Observe { swarm, leave: true });
+                self.retries[source as usize].push(Job::Observe { swarm, leave: true });
             }
             _ => {}
         }
     }
 
     fn failed(&mut self, source: u32, job: Job) {
-        self.again[source as usize].push(job);
+        self.retries[source as usize].push(job);
     }
 }

@@ -12,29 +12,29 @@ use super::trust;
 use crate::client::{Scheme, TrackerUrl};
 use crate::swarm::Family;
 
-/// Targets of one run: each is asked for what was announced to every other.
+/// The most targets of one run: each is checked against every other.
 const MAX_TARGETS: usize = 16;
 
 const HELP: &str = "\
-Phases, for each target: connect, announce (a seeder), re-announce (a leecher, who has to be told of that seeder and of
-nobody else), scrape, stopped. The info hash is a random one, so peers and counts are known, and every byte of each answer
-is checked. With several targets of one address family, a peer announced to each of them has to be told by all others.
+Phases, for each target: connect, announce (a seeder), re-announce (a leecher, which must get that seeder and no other
+peer), scrape, stopped. The info hash is random, so the right peers and counts are known, and every byte of each answer is
+checked. With several targets of one address family, a peer that is announced to one must be returned by all others.
 
 Examples:
-  Is the tracker well?
+  Does the tracker work?
     tidings probe --target udp://tracker.example.org:6969 --target https://tracker.example.org/announce
 
-  Do two regions tell each other of peers, and how fast?
+  Do two regions exchange peers, and how fast?
     tidings probe --target udp://eu.example.org:6969 --target udp://us.example.org:6969 --replication 2s
 
   A container's health check: prints nothing unless something is wrong
     tidings probe --target udp://127.0.0.1:6969 --quiet
 
-  Every 30 seconds for ever, one JSON object a line
+  Every 30 seconds until Ctrl-C, one JSON object per line
     tidings probe --target udp://tracker.example.org:6969 --every 30s --json
 
-HTTPS trusts the certificates in --ca; without it those in the file that SSL_CERT_FILE names; without that those of the
-system (/etc/ssl/certs/ca-certificates.crt, /etc/pki/tls/certs/ca-bundle.crt, /etc/ssl/cert.pem).
+HTTPS trusts the certificates in --ca, or else those in the file that SSL_CERT_FILE names, or else those of the system
+(/etc/ssl/certs/ca-certificates.crt, /etc/pki/tls/certs/ca-bundle.crt, /etc/ssl/cert.pem).
 
 Exit codes: 0 all probes passed, 1 any of them failed (with --every: in any round), or a signal ended the only round,
 2 a wrong command line.";
@@ -46,16 +46,9 @@ pub struct Args {
     /// A tracker: udp://HOST:PORT, http://HOST:PORT/announce or https://HOST/announce. Repeat it for several.
     #[arg(long, required = true, value_name = "URL")]
     target: Vec<String>,
-    /// How long each phase may take at the most
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
-    timeout: Duration,
-    /// An answer that takes longer than this is late, which is a failure. A datagram is sent once more after half of it.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
-    slow: Duration,
-    /// How soon a peer announced to one target has to be told by the others
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
-    replication: Duration,
-    /// The targets are trackers of their own: do not look for the peers of one at the others
+    #[command(flatten)]
+    limits: Limits,
+    /// The targets are independent trackers: do not look for the peers of one at the others
     #[arg(long)]
     independent: bool,
     /// Accept answers that the tracker marks as out of date (HTTP only: over UDP there is no mark)
@@ -67,48 +60,49 @@ pub struct Args {
     /// For HTTPS, trust any certificate
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
-    /// Use IPv4 addresses alone
+    /// Use IPv4 only
     #[arg(long, short = '4', conflicts_with = "ipv6")]
     ipv4: bool,
-    /// Use IPv6 addresses alone
+    /// Use IPv6 only
     #[arg(long, short = '6')]
     ipv6: bool,
-    /// Ask for a trace (W3C traceparent, sampled) and print its id
+    /// Request a trace (W3C traceparent, sampled) and print its id
     #[arg(long)]
     trace: bool,
-    /// Probe again and again, a round each time, until Ctrl-C; prints one line a round
+    /// Repeat the probe until Ctrl-C and print one line per round
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     every: Option<Duration>,
-    /// End after so many rounds
+    /// Stop after N rounds
     #[arg(long, value_name = "N", requires = "every")]
     count: Option<NonZeroU32>,
-    /// Print one JSON object a round
+    /// Print one JSON object per round
     #[arg(long)]
     json: bool,
-    /// Print nothing as long as all is well
+    /// Print only failures
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
 }
 
-/// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A table, or one line a round with `--every`.
+    /// A table, or one line per round with `--every`.
     Text,
-    /// One JSON object a round.
+    /// One JSON object per round.
     Json,
-    /// Failures alone.
+    /// Only failures.
     Quiet,
 }
 
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Limits {
-    /// Until an answer is given up.
+    /// The longest that each phase may take
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
-    /// From which on an answer is late.
+    /// An answer that takes longer than this is late, which is a failure. A datagram is sent again after half of it.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     pub slow: Duration,
-    /// Until a peer has to be told by another target.
+    /// How soon a peer announced to one target must be returned by the others
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     pub replication: Duration,
 }
 
@@ -117,23 +111,19 @@ pub struct Limits {
 pub struct Spec {
     /// At least one.
     pub targets: Vec<TrackerUrl>,
-    /// How long things may take.
     pub limits: Limits,
-    /// No replication between the targets.
+    /// Whether not to check replication between the targets.
     pub independent: bool,
-    /// Stale answers are good ones.
     pub allow_stale: bool,
     /// The only family to use, if any.
     pub family: Option<Family>,
-    /// There if any target speaks HTTPS.
+    /// `Some` if any target uses HTTPS.
     pub tls: Option<Arc<ClientConfig>>,
-    /// Ask for a trace.
     pub trace: bool,
-    /// The time from one round to the next, if there is more than one.
+    /// The time from one round to the next; `None` for a single round.
     pub every: Option<Duration>,
-    /// How many rounds there are; none for no end.
+    /// The number of rounds; `None` for no limit.
     pub count: Option<NonZeroU32>,
-    /// How much is printed.
     pub output: Output,
 }
 
@@ -145,16 +135,16 @@ impl Args {
     pub fn check(&self) -> anyhow::Result<Spec> {
         let parse = |text: &String| text.parse().with_context(|| format!("--target {text}"));
         let targets = self.target.iter().map(parse).collect::<anyhow::Result<Vec<TrackerUrl>>>()?;
-        ensure!(targets.len() <= MAX_TARGETS, "--target can be given {MAX_TARGETS} times at the most");
+        ensure!(targets.len() <= MAX_TARGETS, "--target can be given at most {MAX_TARGETS} times");
         let range = |flag, value: Duration, least, most| {
             let (least, most) = (Duration::from_millis(least), Duration::from_secs(most));
             let text = humantime::format_duration;
             ensure!((least..=most).contains(&value), "{flag} is between {} and {}", text(least), text(most));
             Ok(())
         };
-        range("--timeout", self.timeout, 10, 60)?;
-        range("--slow", self.slow, 1, 60)?;
-        range("--replication", self.replication, 10, 600)?;
+        range("--timeout", self.limits.timeout, 10, 60)?;
+        range("--slow", self.limits.slow, 1, 60)?;
+        range("--replication", self.limits.replication, 10, 600)?;
         if let Some(every) = self.every {
             range("--every", every, 1000, 86_400)?;
         }
@@ -165,8 +155,8 @@ impl Args {
             (_, true) => Output::Quiet,
             _ => Output::Text,
         };
-        // A deadline before `--slow` would make lateness impossible to tell.
-        let limits = Limits { timeout: self.timeout, slow: self.slow.min(self.timeout), replication: self.replication };
+        // With a timeout below `--slow` no answer could ever be late.
+        let limits = Limits { slow: self.limits.slow.min(self.limits.timeout), ..self.limits };
         Ok(Spec {
             targets,
             limits,
@@ -194,8 +184,8 @@ mod tests {
     }
 
     fn check(line: &str) -> Result<Spec, String> {
-        let words = std::iter::once("probe").chain(line.split_whitespace());
-        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let line = std::iter::once("probe").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
         cli.args.check().map_err(|error| format!("{error:#}"))
     }
 
@@ -210,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_flag() {
+    fn errors_name_the_flag() {
         let many = "--target udp://127.0.0.1:1 ".repeat(17);
         for (line, flag) in [
             ("", "--target"),

@@ -1,4 +1,4 @@
-//! What an announce has to be answered with: the swarm is a new one, so who is in it is known.
+//! The expected answers: the swarm is new, so its members are known.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -8,30 +8,30 @@ use super::session::Reply;
 use crate::client::is_near;
 use crate::swarm::{Counts, PeerAddr};
 
-/// Public checkers of trackers refuse what is outside; inside of 1 to 10800 s it is no failure.
+/// Public tracker checkers reject intervals outside this range; within [`INTERVAL`] they are only a warning here.
 const USUAL_INTERVAL: RangeInclusive<u32> = 300..=10_800;
-/// What clients can make sense of, in seconds.
+/// The intervals that clients accept, in seconds.
 const INTERVAL: RangeInclusive<u32> = 1..=10_800;
 
-/// The answer that an announce has to get.
+/// The expected answer to an announce.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// The port of the peer that announces, of which it must not be told.
+    /// The port of the announcing peer, which must not be returned.
     pub me: u16,
-    /// The port of the peer that has to be told, and the address that it was announced from.
+    /// The port of the peer that must be returned, and the address that it was announced from.
     pub must: Option<(u16, IpAddr)>,
-    /// Ports of others that may be told.
+    /// Ports of other peers that may be returned.
     pub may: Vec<u16>,
-    /// The seeders that there are. Trackers differ in whether they count whoever announces.
+    /// The valid seeder counts. Trackers differ in whether they count the announcing peer.
     pub seeders: RangeInclusive<u32>,
-    /// The leechers that there are.
+    /// The valid leecher counts.
     pub leechers: RangeInclusive<u32>,
-    /// A stale answer will do.
+    /// Whether a stale answer is accepted.
     pub allow_stale: bool,
 }
 
 impl Expected {
-    /// Judges an answer. Returns the peer that had to be told.
+    /// Judges an answer and returns the peer that it had to contain.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
@@ -39,7 +39,7 @@ impl Expected {
         if reply.stale && !self.allow_stale {
             return Err(Reason::Stale);
         }
-        // A min interval of nothing is the same as none.
+        // A min interval of zero is the same as none.
         for interval in std::iter::once(reply.interval).chain(reply.min_interval.filter(|min| *min > 0)) {
             if !INTERVAL.contains(&interval) {
                 return Err(Reason::Interval(interval));
@@ -56,7 +56,7 @@ impl Expected {
             match self.must {
                 Some((port, ip)) if port == peer.port() => {
                     if !may_be_seen_as(ip, peer.ip()) {
-                        return Err(Reason::Address { told: *peer, ip });
+                        return Err(Reason::Address { returned: *peer, ip });
                     }
                     found = Some(*peer);
                 }
@@ -67,11 +67,11 @@ impl Expected {
         if let (Some((port, _)), None) = (self.must, found) {
             return Err(Reason::Missing(port));
         }
-        for (what, told, there) in
+        for (what, count, expected) in
             [("seeders", reply.seeders, &self.seeders), ("leechers", reply.leechers, &self.leechers)]
         {
-            if let Some(told) = told.filter(|told| !there.contains(told)) {
-                return Err(Reason::Counts(format!("{told} {what} where there are {}", text(there))));
+            if let Some(count) = count.filter(|count| !expected.contains(count)) {
+                return Err(Reason::Counts(format!("{count} {what} instead of {}", text(expected))));
             }
         }
         Ok(found)
@@ -82,19 +82,19 @@ impl Expected {
 ///
 /// # Errors
 /// [`Reason::Counts`].
-pub fn judge_counts(told: &Counts, expected: &Counts) -> Result<(), Reason> {
+pub fn judge_counts(counts: &Counts, expected: &Counts) -> Result<(), Reason> {
     let numbers = |counts: &Counts| [counts.seeders, counts.leechers, counts.completed];
-    if numbers(told) == numbers(expected) {
+    if numbers(counts) == numbers(expected) {
         return Ok(());
     }
     let text = |counts| {
         let [seeders, leechers, completed] = numbers(counts);
         format!("{seeders} seeders, {leechers} leechers and {completed} completed downloads")
     };
-    Err(Reason::Counts(format!("{} where there are {}", text(told), text(expected))))
+    Err(Reason::Counts(format!("{} instead of {}", text(counts), text(expected))))
 }
 
-/// What is no failure, and yet not as it should be.
+/// Oddities that are not failures.
 pub fn warnings(reply: &Reply) -> Vec<String> {
     let mut warnings = Vec::new();
     if !USUAL_INTERVAL.contains(&reply.interval) {
@@ -112,11 +112,10 @@ pub fn warnings(reply: &Reply) -> Vec<String> {
     warnings
 }
 
-/// Whether a tracker may see a host that sends from `local` as `told`. Behind NAT, or near a tracker that tells an external
-/// address for its neighbours, that is another address. A public address stays what it is, and nobody far away is seen as
-/// something near.
-fn may_be_seen_as(local: IpAddr, told: IpAddr) -> bool {
-    told == local || (is_near(local) && !told.is_loopback() && !told.is_unspecified() && !told.is_multicast())
+/// Whether a tracker may see a host that sends from `local` at the address `seen`. NAT changes private addresses, and so
+/// does a tracker that gives out an external address for its neighbours. Public addresses do not change.
+fn may_be_seen_as(local: IpAddr, seen: IpAddr) -> bool {
+    seen == local || (is_near(local) && !seen.is_loopback() && !seen.is_unspecified() && !seen.is_multicast())
 }
 
 fn text(range: &RangeInclusive<u32>) -> String {
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_has_to_tell_the_very_counts() {
+    fn a_scrape_must_return_exact_counts() {
         let there = Counts { seeders: 1, leechers: 1, ..Counts::default() };
         assert_eq!(judge_counts(&there, &there), Ok(()));
         for wrong in [Counts::default(), Counts { completed: 1, ..there }, Counts { leechers: 2, ..there }] {
@@ -201,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn nat_may_change_an_address_and_nothing_else_may() {
-        for (local, told, good) in [
+    fn only_nat_may_change_an_address() {
+        for (local, seen, valid) in [
             ("127.0.0.1", "127.0.0.1", true),
             ("127.0.0.1", "192.0.2.1", true),
             ("127.0.0.1", "127.0.0.2", false),
@@ -212,7 +211,7 @@ mod tests {
             ("203.0.113.9", "10.0.0.1", false),
             ("::1", "2001:db8::1", true),
         ] {
-            assert_eq!(may_be_seen_as(local.parse().unwrap(), told.parse().unwrap()), good, "{local} {told}");
+            assert_eq!(may_be_seen_as(local.parse().unwrap(), seen.parse().unwrap()), valid, "{local} {seen}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The peers that one round announces, and its trace. All of it is random, so that no two rounds meet.
+//! The peers that one round announces, and its trace. All of it is random, so that rounds do not interfere.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -6,21 +6,21 @@ use rand::rngs::StdRng;
 use crate::client::AnnounceParams;
 use crate::swarm::{Event, InfoHash};
 
-/// Ports of the dynamic range (RFC 6335), where no service has its place. Nobody is told of them but other probes.
+/// Ports of the dynamic range (RFC 6335), which no service is assigned to. Only other probes are ever returned these peers.
 const FIRST_PORT: u16 = 49_152;
-/// As many peers as any good answer holds, and more: a longer list shows what should not be in it.
+/// More peers than any correct answer holds, so that wrong ones show.
 const NUM_WANT: i32 = 50;
 
-/// What is announced to one target.
+/// The peers that are announced to one target.
 #[derive(Clone, Copy, Debug)]
 pub struct Identities {
-    /// The first in a swarm of this target's own.
+    /// The first peer in a swarm that only this target gets.
     pub seeder: AnnounceParams,
-    /// The second in that swarm.
+    /// The second peer in that swarm.
     pub leecher: AnnounceParams,
-    /// The only seeder of another swarm, in which all other targets are asked for it.
+    /// The only seeder of a second swarm, in which all other targets should return it.
     pub source: AnnounceParams,
-    /// Asks for the sources of other targets; the info hash is that of the source.
+    /// Announces to this target in the swarms of the sources of others; the info hash is replaced each time.
     pub looker: AnnounceParams,
 }
 
@@ -53,7 +53,7 @@ pub fn identities(targets: usize, random: &mut StdRng) -> Vec<Identities> {
     all
 }
 
-/// A trace that is asked for (W3C Trace Context).
+/// A trace that the requests ask for (W3C Trace Context).
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// 32 hexadecimal digits.
@@ -63,7 +63,6 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A new one.
     pub fn new(random: &mut StdRng) -> Self {
         let (id, span) = (hex::encode(random.random::<[u8; 16]>()), hex::encode(random.random::<[u8; 8]>()));
         Self { parent: format!("00-{id}-{span}-01"), id }
@@ -79,13 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_identities_are_the_same_peer_and_no_two_rounds_the_same_swarm() {
+    fn identities_are_distinct_peers_and_rounds_use_distinct_swarms() {
         let mut random = StdRng::seed_from_u64(1);
         let all = identities(16, &mut random);
-        let words = |it: &Identities| [it.seeder, it.leecher, it.source, it.looker];
-        let ports: HashSet<_> = all.iter().flat_map(words).map(|words| words.port).collect();
+        let peers = |it: &Identities| [it.seeder, it.leecher, it.source, it.looker];
+        let ports: HashSet<_> = all.iter().flat_map(peers).map(|peer| peer.port).collect();
         assert_eq!(ports.len(), 64);
-        let swarms: HashSet<_> = all.iter().flat_map(words).map(|words| words.info_hash).collect();
+        let swarms: HashSet<_> = all.iter().flat_map(peers).map(|peer| peer.info_hash).collect();
         assert_eq!(swarms.len(), 32);
         assert!(!swarms.contains(&identities(1, &mut random)[0].seeder.info_hash));
         assert!(all[0].seeder.peer_id.iter().all(u8::is_ascii_graphic));

@@ -1,8 +1,7 @@
 //! `tidings probe`: announces to trackers as clients do, and checks every byte of the answers.
 //!
-//! `args` checks the command line, `round` does what there is to do, by a `session` with each target and with the peers of
-//! `identity`, `expect` judges the answers, `replication` looks for the peers of one target at the others, and `report`
-//! prints.
+//! `args` checks the command line. A `round` checks each `target` through a `session`, with the peers of `identity` and the
+//! answers that `expect` defines; `replication` looks for the peers of one target at the others; `report` prints.
 
 mod args;
 mod expect;
@@ -12,6 +11,7 @@ mod replication;
 mod report;
 mod round;
 mod session;
+mod target;
 mod trust;
 
 use anyhow::{Context, anyhow};
@@ -20,24 +20,25 @@ use rand::rngs::{StdRng, SysRng};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
 use crate::clock::{Clock, SystemClock};
 pub use args::Args;
 use args::{Output, Spec};
 use round::Round;
 
 impl Args {
-    /// Probes and prints what it finds.
+    /// Probes and prints the results.
     ///
     /// # Errors
-    /// [`Failure::Settings`] for a wrong command line; [`Failure::Run`] if a probe failed, or if this machine has no sockets.
+    /// [`Failure::Settings`] for a wrong command line; [`Failure::Run`] if a probe failed, or if no socket can be opened.
     pub fn run(self) -> Result<(), Failure> {
         let spec = self.check().map_err(Failure::Settings)?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
         let mut random = StdRng::try_from_rng(&mut SysRng).context("the system has no random numbers")?;
         let done = runtime.block_on(probe(&spec, &SystemClock::start(), &mut random));
-        // The look-up of a name cannot be ended, and nobody waits for it any more.
+        // A running name lookup cannot be cancelled, and its result is no longer needed.
         runtime.shutdown_background();
         done
     }
@@ -66,7 +67,7 @@ async fn probe(spec: &Spec, clock: &dyn Clock, random: &mut StdRng) -> Result<()
         round.stop(!complete).await;
         if !complete {
             if spec.every.is_none() {
-                return Err(anyhow!("ended by a signal before the probe was through").into());
+                return Err(anyhow!("ended by a signal before the probe was complete").into());
             }
             break;
         }
@@ -93,7 +94,7 @@ async fn probe(spec: &Spec, clock: &dyn Clock, random: &mut StdRng) -> Result<()
     match (failed, spec.every) {
         (0, _) => Ok(()),
         (_, None) => Err(anyhow!(last).into()),
-        (_, Some(_)) => Err(anyhow!("{failed} of {rounds} rounds failed, the last of them by {last}").into()),
+        (_, Some(_)) => Err(anyhow!("{failed} of {rounds} rounds failed; the last failure: {last}").into()),
     }
 }
 

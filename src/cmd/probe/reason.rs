@@ -7,82 +7,66 @@ use std::time::Duration;
 use crate::client::{HttpError, ReplyError, UdpError};
 use crate::swarm::PeerAddr;
 
-/// What is wrong with an answer, or with the lack of one.
+/// What is wrong with an answer, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Nothing came within `--timeout`.
+    /// `--timeout` is over.
     #[error("no answer within {}", millis(.0))]
     NoAnswer(Duration),
-    /// It came, but later than `--slow` allows.
     #[error("late: the answer took {}, and --slow is {}", millis(.took), millis(.slow))]
-    Late {
-        /// How long it took.
-        took: Duration,
-        /// How long it may take.
-        slow: Duration,
-    },
-    /// The name cannot be resolved, or nobody is reached at the address.
+    Late { took: Duration, slow: Duration },
+    /// The name cannot be resolved, or no program listens at the address.
     #[error("unreachable: {0}")]
     Unreachable(String),
     /// The handshake failed, most often because the certificate is not trusted.
     #[error("TLS: {0}")]
     Tls(String),
-    /// What came is no answer of a tracker.
     #[error("malformed: {0}")]
     Malformed(String),
-    /// It answers something else.
     #[error("wrong transaction id: {0}")]
     TransactionId(String),
-    /// It is an answer to another kind of request.
     #[error("wrong kind: not answered as {0}")]
     Kind(&'static str),
-    /// The tracker says that it does not serve this.
     #[error("refused: {0}")]
     Refused(String),
     /// An interval that no client should follow.
     #[error("interval: {0} s is not within 1 to 10800 s")]
     Interval(u32),
-    /// The swarm is new, so that its counts are known.
+    /// The swarm is new, so its counts are known.
     #[error("wrong counts: {0}")]
     Counts(String),
-    /// A peer that was not announced.
-    #[error("unexpected peer: {0:?} was told, which nobody has announced to this swarm")]
+    #[error("unexpected peer: {0:?} was returned, but never announced to this swarm")]
     Unexpected(PeerAddr),
-    /// One peer more than once.
-    #[error("repeated peer: {0:?} was told twice")]
+    #[error("repeated peer: {0:?} was returned twice")]
     Repeated(PeerAddr),
-    /// The peer itself.
-    #[error("own address: {0:?} was told of itself")]
+    #[error("own address: {0:?} was returned to itself")]
     Own(PeerAddr),
-    /// The right port at an address that cannot be right.
-    #[error("wrong address: {told:?} was told, and announced from {ip}")]
+    /// The right port, but an address that cannot be right.
+    #[error("wrong address: {returned:?} was returned, but announced from {ip}")]
     Address {
-        /// What was told.
-        told: PeerAddr,
-        /// Where it was announced from.
+        returned: PeerAddr,
+        /// The address that it was announced from.
         ip: IpAddr,
     },
-    /// A peer that was announced is not told.
-    #[error("missing peer: the one at port {0} was announced, and was not told")]
+    #[error("missing peer: the one at port {0} was announced, but not returned")]
     Missing(u16),
     /// The tracker marks its own answer as out of date.
     #[error("stale: the tracker says that its answer may be out of date")]
     Stale,
-    /// What another target holds was not told in time.
+    /// A peer of another target was not returned in time.
     #[error("not replicated within {}{}", millis(.within), .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default())]
     NotReplicated {
-        /// How long it may take.
         within: Duration,
-        /// What was wrong with the last answer, if anything but that.
+        /// What else was wrong with the last answer.
         last: Option<Box<Reason>>,
     },
-    /// One of the two targets has failed by itself.
+    /// One of the two targets failed before.
     #[error("not tried: {0} has failed")]
     NotTried(String),
 }
 
 impl Reason {
-    /// The reason as one word, for scripts. These words do not change.
+    /// The reason in one word, for scripts. These words do not change.
     pub fn word(&self) -> &'static str {
         match self {
             Self::NoAnswer(_) => "no_answer",
@@ -107,7 +91,7 @@ impl Reason {
     }
 }
 
-/// Milliseconds, with a tenth below a hundred of them.
+/// Milliseconds, with one decimal below 100 ms.
 pub fn millis(time: &Duration) -> String {
     let millis = time.as_secs_f64() * 1000.0;
     if millis < 100.0 { format!("{millis:.1} ms") } else { format!("{millis:.0} ms") }
@@ -116,7 +100,9 @@ pub fn millis(time: &Duration) -> String {
 impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::Unreachable("nobody listens there (connection refused)".into()),
+            io::ErrorKind::ConnectionRefused => {
+                Self::Unreachable("no program listens there (connection refused)".into())
+            }
             _ => Self::Unreachable(error.to_string()),
         }
     }

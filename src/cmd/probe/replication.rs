@@ -1,4 +1,4 @@
-//! Whether what was announced to one target is told by the others, and how soon.
+//! Whether a peer that is announced to one target is returned by the others, and how soon.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -11,43 +11,43 @@ use super::args::Spec;
 use super::expect::Expected;
 use super::identity::Identities;
 use super::reason::Reason;
-use super::round::Probe;
+use super::target::TargetProbe;
 use crate::client::{AnnounceParams, TrackerUrl};
 use crate::clock::Clock;
 use crate::swarm::{Event, Family};
 
-/// The time between two looks at one target.
+/// The time between two announces to one target.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What became of a peer of one target at another.
+/// Whether a peer of one target reached another.
 #[derive(Debug)]
 pub struct Pair {
     /// The position of the target that it was announced to.
     pub from: usize,
-    /// The position of the target that was asked for it.
+    /// The position of the target that should return it.
     pub to: usize,
-    /// The time from the acknowledgement of the one to the answer of the other.
+    /// The time from the acknowledgement of `from` to the answer of `to`.
     pub outcome: Result<Duration, Reason>,
 }
 
-/// What the other targets have to know of one.
+/// What the checks of the other targets need to know of one.
 struct Member<'a> {
     url: &'a TrackerUrl,
     identities: Identities,
-    /// That of its address; none if it has failed.
+    /// The family of its address; `None` if the target failed.
     family: Option<Family>,
     source: Cell<Source>,
 }
 
 impl<'a> Member<'a> {
-    fn of(probe: &Probe<'a>) -> Self {
-        let family = probe.session.as_ref().filter(|_| probe.is_well()).map(|session| session.family);
+    fn of(probe: &TargetProbe<'a>) -> Self {
+        let family = probe.session.as_ref().filter(|_| probe.has_passed()).map(|session| session.family);
         let (url, identities) = (probe.url, probe.identities);
         Self { url, identities, family, source: Cell::new(Source::Waiting) }
     }
 }
 
-/// The peer of one target that all others are asked for.
+/// The peer of one target that all others should return.
 #[derive(Clone, Copy)]
 enum Source {
     /// Not announced yet.
@@ -58,8 +58,8 @@ enum Source {
     Failed,
 }
 
-/// Asks every target that is well for what is announced to each other of its family.
-pub async fn replicate(spec: &Spec, clock: &dyn Clock, probes: &mut [Probe<'_>]) -> Vec<Pair> {
+/// Looks at every target that passed so far for the peer of each other target of its family.
+pub async fn replicate(spec: &Spec, clock: &dyn Clock, probes: &mut [TargetProbe<'_>]) -> Vec<Pair> {
     let members: Vec<_> = probes.iter().map(Member::of).collect();
     let visits = probes.iter_mut().enumerate().filter(|(at, _)| members[*at].family.is_some());
     let visits = visits.map(|(at, probe)| visit(spec, clock, &members, at, probe));
@@ -76,12 +76,18 @@ pub async fn replicate(spec: &Spec, clock: &dyn Clock, probes: &mut [Probe<'_>])
     pairs
 }
 
-/// Announces to one target, then looks there for what was announced to the others.
-async fn visit(spec: &Spec, clock: &dyn Clock, members: &[Member<'_>], at: usize, probe: &mut Probe<'_>) -> Vec<Pair> {
+/// Announces to one target, then looks there for the peers of the others.
+async fn visit(
+    spec: &Spec,
+    clock: &dyn Clock,
+    members: &[Member<'_>],
+    at: usize,
+    probe: &mut TargetProbe<'_>,
+) -> Vec<Pair> {
     let (me, most) = (&members[at], members.len() as u32);
     let mut wanted: Vec<usize> =
         (0..members.len()).filter(|other| *other != at && members[*other].family == me.family).collect();
-    let Probe { session: Some(session), report, .. } = probe else { return Vec::new() };
+    let TargetProbe { session: Some(session), report, .. } = probe else { return Vec::new() };
     if wanted.is_empty() {
         return Vec::new();
     }
@@ -116,15 +122,15 @@ async fn visit(spec: &Spec, clock: &dyn Clock, members: &[Member<'_>], at: usize
                 Source::Announced(since, ip) => (since, ip),
             };
             let (info_hash, port) = (source.identities.source.info_hash, source.identities.source.port);
-            let words = AnnounceParams { info_hash, event, ..me.identities.looker };
-            let expected = Expected { me: words.port, must: Some((port, ip)), ..expected.clone() };
-            let told = session.announce(&words).await.and_then(|reply| expected.judge(&reply));
+            let params = AnnounceParams { info_hash, event, ..me.identities.looker };
+            let expected = Expected { me: params.port, must: Some((port, ip)), ..expected.clone() };
+            let found = session.announce(&params).await.and_then(|reply| expected.judge(&reply));
             let (took, within) = (clock.now().uptime.saturating_sub(since), spec.limits.replication);
-            match told {
+            match found {
                 Ok(_) if took <= within => pairs.push(Pair { from, to: at, outcome: Ok(took) }),
                 Err(_) if took < within => waiting.push(from),
-                told => {
-                    let last = told.err().filter(|reason| !matches!(reason, Reason::Missing(_))).map(Box::new);
+                found => {
+                    let last = found.err().filter(|reason| !matches!(reason, Reason::Missing(_))).map(Box::new);
                     pairs.push(Pair { from, to: at, outcome: Err(Reason::NotReplicated { within, last }) });
                 }
             }

@@ -1,4 +1,4 @@
-//! What a round has shown: as a table, as one line, and as JSON.
+//! The results of a round as a table, as one line, and as JSON.
 
 use std::fmt::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
@@ -6,10 +6,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::reason::{Reason, millis};
-use super::round::{Probe, Round};
+use super::round::Round;
+use super::target::TargetProbe;
 
 impl Round<'_> {
-    /// The target or pair that is meant, and what was wrong with it.
+    /// Each failure, with its target or pair of targets.
     fn failures(&self) -> Vec<String> {
         let url = |at: usize| self.probes[at].url;
         let phases = self.probes.iter().flat_map(|probe| {
@@ -18,14 +19,14 @@ impl Round<'_> {
         });
         let pairs = self.pairs.iter().filter_map(|pair| {
             let reason = pair.outcome.as_ref().err()?;
-            // It is told where it failed.
+            // Such a pair is a consequence of a failed target, which is listed itself.
             let is_own = !matches!(reason, Reason::NotTried(_));
             is_own.then(|| format!("replication from {} to {}: {reason}", url(pair.from), url(pair.to)))
         });
         phases.chain(pairs).collect()
     }
 
-    /// Whether all is well, and one sentence about it.
+    /// Whether all passed, and one sentence about it.
     pub fn verdict(&self) -> (bool, String) {
         let failures = self.failures();
         if !failures.is_empty() {
@@ -37,12 +38,12 @@ impl Round<'_> {
         };
         let slowest = self.pairs.iter().filter_map(|pair| pair.outcome.as_ref().ok()).max();
         if let Some(slowest) = slowest {
-            text += &format!(", and tell each other's peers within {}", millis(slowest));
+            text += &format!(", which return each other's peers within {}", millis(slowest));
         }
         (true, text)
     }
 
-    /// The whole round for people. The sentence of the verdict is not part of it.
+    /// The whole round, without the verdict.
     pub fn table(&self) -> String {
         let mut out = String::new();
         // Writing to a string does not fail.
@@ -111,7 +112,7 @@ impl Round<'_> {
     }
 }
 
-fn heading(probe: &Probe<'_>) -> String {
+fn heading(probe: &TargetProbe<'_>) -> String {
     let mut text = probe.url.to_string();
     if let Some(addr) = probe.report.addr {
         text += &format!(" at {addr}");
@@ -137,7 +138,7 @@ fn outcome(took: Duration, failed: Option<&Reason>) -> String {
     }
 }
 
-fn target(probe: &Probe<'_>) -> Value {
+fn target(probe: &TargetProbe<'_>) -> Value {
     let phases = probe.report.phases.iter().map(|phase| {
         json!({
             "phase": phase.name,
@@ -150,7 +151,7 @@ fn target(probe: &Probe<'_>) -> Value {
     let nodes = probe.session.iter().flat_map(|session| &session.nodes);
     json!({
         "target": probe.url.to_string(),
-        "ok": probe.is_well(),
+        "ok": probe.has_passed(),
         "address": probe.report.addr.map(|addr| addr.to_string()),
         "other_addresses": probe.report.others,
         "nodes": nodes.map(|node| json!({"node": node.node, "region": node.region})).collect::<Vec<_>>(),

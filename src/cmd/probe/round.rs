@@ -1,86 +1,43 @@
-//! One round: every target by itself, then each for the peers of the others, and at the end all peers are stopped.
+//! One round: check every target by itself, then look at each for the peers of the others, and stop all peers.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use tokio::time::timeout;
 
 use super::args::Spec;
-use super::expect::{Expected, judge_counts, warnings};
+use super::expect::Expected;
 use super::identity::{Identities, Trace, identities};
-use super::reason::Reason;
 use super::replication::{self, Pair};
-use super::session::{Reply, Session};
-use crate::client::{AnnounceParams, TrackerUrl};
+use super::session::Reply;
+use super::target::{Report, TargetProbe};
+use crate::client::AnnounceParams;
 use crate::clock::Clock;
-use crate::swarm::{Counts, Family};
 use crate::wire::udp::TransactionId;
 
-/// A round, and what has come of it so far.
+/// A round and its results so far.
 pub struct Round<'a> {
     spec: &'a Spec,
     clock: &'a dyn Clock,
     began: Duration,
     /// Milliseconds since the Unix epoch.
     pub at_millis: u64,
-    /// How long it took.
     pub took: Duration,
-    /// The trace that was asked for.
+    /// The trace that the requests ask for.
     pub trace: Option<Trace>,
     /// The targets, in the order of the command line.
-    pub probes: Vec<Probe<'a>>,
-    /// What became of replication.
+    pub probes: Vec<TargetProbe<'a>>,
+    /// The outcome of replication.
     pub pairs: Vec<Pair>,
 }
 
-/// One target.
-pub struct Probe<'a> {
-    /// Its URL.
-    pub url: &'a TrackerUrl,
-    /// The peers that are announced to it.
-    pub identities: Identities,
-    /// There once it has an address.
-    pub session: Option<Session<'a>>,
-    /// What has come of it.
-    pub report: Report,
-    first: TransactionId,
-}
-
-/// What has come of a target.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// The address that was used.
-    pub addr: Option<SocketAddr>,
-    /// Addresses of the same name that were not.
-    pub others: usize,
-    /// The address by which the tracker told of this host.
-    pub seen_as: Option<IpAddr>,
-    /// The phases that were begun.
-    pub phases: Vec<Phase>,
-    /// What is no failure, and yet not as it should be.
-    pub warnings: Vec<String>,
-}
-
-/// What became of a phase.
-#[derive(Debug)]
-pub struct Phase {
-    /// Its name.
-    pub name: &'static str,
-    /// How long it took.
-    pub took: Duration,
-    /// Why it failed, if it did.
-    pub failed: Option<Reason>,
-}
-
 impl<'a> Round<'a> {
-    /// A round with swarms and peers of its own.
+    /// A round with its own swarms and peers.
     pub fn new(spec: &'a Spec, clock: &'a dyn Clock, random: &mut StdRng) -> Self {
         let trace = spec.trace.then(|| Trace::new(random));
         let identities = identities(spec.targets.len(), random);
-        let probes = spec.targets.iter().zip(identities).map(|(url, identities)| Probe {
+        let probes = spec.targets.iter().zip(identities).map(|(url, identities)| TargetProbe {
             url,
             identities,
             session: None,
@@ -92,7 +49,7 @@ impl<'a> Round<'a> {
         Self { spec, clock, began, at_millis, took: Duration::ZERO, trace, probes, pairs: Vec::new() }
     }
 
-    /// Does all of it but for the stops. It may be let go at any moment.
+    /// Runs all phases but the last. The future may be dropped at any time; [`Round::stop`] cleans up.
     pub async fn run(&mut self) {
         let (spec, clock, trace) = (self.spec, self.clock, self.trace.as_ref());
         join_all(self.probes.iter_mut().map(|probe| probe.check(spec, clock, trace))).await;
@@ -101,19 +58,19 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Stops all that was announced, whatever became of it. After `hurried` it waits no longer than `--slow` for each.
+    /// Announces `stopped` for every peer that may have been announced. If `hurried`, it waits at most `--slow` for each.
     pub async fn stop(&mut self, hurried: bool) {
-        let words = |it: &Identities| [it.seeder, it.leecher, it.source, it.looker];
+        let peers = |it: &Identities| [it.seeder, it.leecher, it.source, it.looker];
         let ports: Vec<u16> =
-            self.probes.iter().flat_map(|probe| words(&probe.identities)).map(|words| words.port).collect();
+            self.probes.iter().flat_map(|probe| peers(&probe.identities)).map(|params| params.port).collect();
         let most = self.probes.len() as u32;
         let (clock, allow_stale) = (self.clock, self.spec.allow_stale);
-        let judge = |words: &AnnounceParams, reply: &Reply| {
+        let judge = |params: &AnnounceParams, reply: &Reply| {
             let (seeders, leechers) = (0..=1, 0..=most);
             let may = ports.clone();
-            Expected { me: words.port, must: None, may, seeders, leechers, allow_stale }.judge(reply).map(|_| ())
+            Expected { me: params.port, must: None, may, seeders, leechers, allow_stale }.judge(reply).map(|_| ())
         };
-        let stops = self.probes.iter_mut().filter_map(|Probe { session, report, .. }| {
+        let stops = self.probes.iter_mut().filter_map(|TargetProbe { session, report, .. }| {
             let session = session.as_mut().filter(|session| session.is_live())?;
             if hurried {
                 session.lose_patience();
@@ -123,101 +80,4 @@ impl<'a> Round<'a> {
         join_all(stops).await;
         self.took = self.clock.now().uptime.saturating_sub(self.began);
     }
-}
-
-impl<'a> Probe<'a> {
-    /// Whether nothing has failed so far.
-    pub fn is_well(&self) -> bool {
-        self.report.phases.iter().all(|phase| phase.failed.is_none())
-    }
-
-    /// The phases up to the scrape; ends with the first that fails.
-    async fn check(&mut self, spec: &'a Spec, clock: &'a dyn Clock, trace: Option<&Trace>) -> Option<()> {
-        let (url, report) = (self.url, &mut self.report);
-        let Identities { seeder, leecher, .. } = self.identities;
-        let addrs = report.phase(clock, "resolve", resolve(url, spec)).await?;
-        if url.host.parse::<IpAddr>().is_ok() {
-            // There was nothing to resolve.
-            report.phases.clear();
-        }
-        let addr = *addrs.first()?;
-        (report.addr, report.others) = (Some(addr), addrs.len() - 1);
-        let connect = async {
-            let mut session = Session::new(spec, clock, url, addr, trace, self.first).await?;
-            session.connect().await?;
-            Ok(session)
-        };
-        let session = self.session.insert(report.phase(clock, "connect", connect).await?);
-        session.ask_node().await;
-
-        let (allow_stale, local) = (spec.allow_stale, session.local_ip());
-        let alone =
-            Expected { me: seeder.port, must: None, may: Vec::new(), seeders: 0..=1, leechers: 0..=0, allow_stale };
-        report.announce(clock, "announce", session, &seeder, &alone).await?;
-        let two =
-            Expected { me: leecher.port, must: Some((seeder.port, local)), seeders: 1..=1, leechers: 0..=1, ..alone };
-        report.announce(clock, "re-announce", session, &leecher, &two).await?;
-        let scrape = async {
-            let told = session.scrape(seeder.info_hash).await?;
-            judge_counts(&told, &Counts { seeders: 1, leechers: 1, ..Counts::default() })
-        };
-        report.phase(clock, "scrape", scrape).await
-    }
-}
-
-impl Report {
-    /// Runs a phase and notes what comes of it; `None` if it fails.
-    pub async fn phase<T>(
-        &mut self,
-        clock: &dyn Clock,
-        name: &'static str,
-        work: impl Future<Output = Result<T, Reason>>,
-    ) -> Option<T> {
-        let began = clock.now().uptime;
-        let result = work.await;
-        let took = clock.now().uptime.saturating_sub(began);
-        let (done, failed) = match result {
-            Ok(done) => (Some(done), None),
-            Err(reason) => (None, Some(reason)),
-        };
-        self.phases.push(Phase { name, took, failed });
-        done
-    }
-
-    /// A phase that is one announce.
-    pub async fn announce(
-        &mut self,
-        clock: &dyn Clock,
-        name: &'static str,
-        session: &mut Session<'_>,
-        words: &AnnounceParams,
-        expected: &Expected,
-    ) -> Option<()> {
-        let announce = async {
-            let reply = session.announce(words).await?;
-            let found = expected.judge(&reply)?;
-            Ok((reply, found))
-        };
-        let (reply, found) = self.phase(clock, name, announce).await?;
-        for warning in warnings(&reply) {
-            if !self.warnings.contains(&warning) {
-                self.warnings.push(warning);
-            }
-        }
-        self.seen_as = found.map(|peer| peer.ip()).or(self.seen_as);
-        Some(())
-    }
-}
-
-/// The addresses of a target, of the family that was asked for.
-async fn resolve(url: &TrackerUrl, spec: &Spec) -> Result<Vec<SocketAddr>, Reason> {
-    let lookup = timeout(spec.limits.timeout, tokio::net::lookup_host((url.host.as_str(), url.port)));
-    let found = lookup.await.map_err(|_| Reason::NoAnswer(spec.limits.timeout))?;
-    let found = found.map_err(|error| Reason::Unreachable(format!("cannot resolve {}: {error}", url.host)))?;
-    let is_wanted = |addr: &SocketAddr| spec.family.is_none_or(|family| (family == Family::V4) == addr.is_ipv4());
-    let wanted: Vec<_> = found.filter(is_wanted).collect();
-    if wanted.is_empty() {
-        return Err(Reason::Unreachable(format!("{} has no address of the family that was asked for", url.host)));
-    }
-    Ok(wanted)
 }

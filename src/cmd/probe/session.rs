@@ -1,4 +1,4 @@
-//! One target: requests to it, each with its deadline, and answers in one form for all transports.
+//! Requests to one target, each with its deadline, and answers in one form for both transports.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -18,39 +18,35 @@ use crate::swarm::{Counts, Event, Family, InfoHash, PeerAddr};
 use crate::wire::answered_by::{AnsweredBy, NODE_HEADER, PROBE_HEADER, REGION_HEADER, WHICH_NODE};
 use crate::wire::udp::{self, ConnectionId, Options, Response, TransactionId};
 
-/// BEP 15 lets a client use a connection id for a minute; this one asks for the next a little earlier.
+/// BEP 15 lets a client use a connection id for a minute; this one renews it a little earlier.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(50);
 
-/// What an announce was answered with.
+/// The answer to an announce.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// Seconds until the next announce.
     pub interval: u32,
-    /// Seconds that have to pass before it, if told.
+    /// The shortest time until then, in seconds, if given.
     pub min_interval: Option<u32>,
-    /// Seeders, if told.
     pub seeders: Option<u32>,
-    /// Leechers, if told.
     pub leechers: Option<u32>,
     /// Peers of both families.
     pub peers: Vec<PeerAddr>,
-    /// A text for the user.
     pub warning: Option<String>,
-    /// Marked as out of date.
+    /// Whether the tracker marks it as possibly out of date.
     pub stale: bool,
 }
 
-/// A target that can be asked.
+/// A target with a resolved address.
 pub struct Session<'a> {
     clock: &'a dyn Clock,
     limits: Limits,
     url: &'a TrackerUrl,
     transport: Transport,
-    /// The family of its address.
     pub family: Family,
-    /// The nodes that have answered, as far as they told.
+    /// The nodes that have answered, as far as they identified themselves.
     pub nodes: Vec<AnsweredBy>,
-    /// What may have been announced, and not stopped since.
+    /// Peers that may have been announced and not stopped since.
     live: Vec<AnnounceParams>,
 }
 
@@ -102,12 +98,12 @@ impl<'a> Session<'a> {
         Ok(Self { clock, limits, url, transport, family, nodes: Vec::new(), live: Vec::new() })
     }
 
-    /// From now on an answer is given up as soon as it is late.
+    /// From now on a late answer is not waited for.
     pub fn lose_patience(&mut self) {
         self.limits.timeout = self.limits.slow;
     }
 
-    /// The address that this host sends from.
+    /// The local address.
     pub fn local_ip(&self) -> IpAddr {
         let known = match &self.transport {
             Transport::Udp { client, .. } => client.local_ip().ok(),
@@ -116,7 +112,7 @@ impl<'a> Session<'a> {
         known.map_or(Ipv4Addr::UNSPECIFIED.into(), |ip| ip.to_canonical())
     }
 
-    /// UDP: gets a connection id. HTTP: makes the connection, and the TLS handshake.
+    /// UDP: fetches a connection id. HTTP: opens the connection and does the TLS handshake.
     ///
     /// # Errors
     /// See [`Reason`].
@@ -134,14 +130,14 @@ impl<'a> Session<'a> {
         .await
     }
 
-    /// Announces. What has not been stopped is remembered for [`Session::stop_all`].
+    /// Announces, and remembers the peer for [`Session::stop_all`].
     ///
     /// # Errors
     /// See [`Reason`].
-    pub async fn announce(&mut self, words: &AnnounceParams) -> Result<Reply, Reason> {
-        let is_it = |other: &AnnounceParams| (other.info_hash, other.port) == (words.info_hash, words.port);
-        if words.event != Event::Stopped && !self.live.iter().any(is_it) {
-            self.live.push(*words);
+    pub async fn announce(&mut self, params: &AnnounceParams) -> Result<Reply, Reason> {
+        let is_it = |other: &AnnounceParams| (other.info_hash, other.port) == (params.info_hash, params.port);
+        if params.event != Event::Stopped && !self.live.iter().any(is_it) {
+            self.live.push(*params);
         }
         let (clock, limits, family) = (self.clock, self.limits, self.family);
         let (url, nodes) = (self.url, &mut self.nodes);
@@ -150,13 +146,13 @@ impl<'a> Session<'a> {
                 Transport::Udp { client, options, connection } => {
                     let id = connection_id(client, connection, clock).await?;
                     let encode = |out: &mut Vec<u8>, transaction_id| {
-                        words.encode_udp(out, id, transaction_id, Options::new(options));
+                        params.encode_udp(out, id, transaction_id, Options::new(options));
                     };
                     read_udp_announce(client.exchange(encode).await?)
                 }
                 Transport::Http(client) => {
                     let mut target = Vec::new();
-                    announce_target(&mut target, &url.path, words);
+                    announce_target(&mut target, &url.path, params);
                     let reply = client.get(&target).await?;
                     note_node(nodes, &reply);
                     read_http_announce(&reply, family)
@@ -197,9 +193,9 @@ impl<'a> Session<'a> {
                     let reply = client.get(&target).await?;
                     note_node(nodes, &reply);
                     match read_scrape(reply.body())?[..] {
-                        [(told, counts)] if told == info_hash.0 => Ok(counts),
+                        [(hash, counts)] if hash == info_hash.0 => Ok(counts),
                         [] => Err(Reason::Counts("the scrape does not know the swarm".into())),
-                        _ => Err(Reason::Malformed("the scrape tells of other swarms than was asked for".into())),
+                        _ => Err(Reason::Malformed("the scrape returned other swarms than requested".into())),
                     }
                 }
             }
@@ -207,11 +203,11 @@ impl<'a> Session<'a> {
         .await
     }
 
-    /// Asks which node answers. Over UDP it takes a request of its own, which other trackers answer with something else.
-    pub async fn ask_node(&mut self) {
+    /// Finds out which node answers. Over UDP this takes a separate request, which other trackers answer differently.
+    pub async fn identify_node(&mut self) {
         let (clock, slow) = (self.clock, self.limits.slow);
         let Transport::Udp { client, connection, .. } = &mut self.transport else { return };
-        let ask = async {
+        let request = async {
             let id = connection_id(client, connection, clock).await?;
             let encode =
                 |out: &mut Vec<u8>, transaction_id| udp::encode_scrape(out, id, transaction_id, &[WHICH_NODE.0]);
@@ -220,17 +216,17 @@ impl<'a> Session<'a> {
                 _ => Ok::<_, Reason>(None),
             }
         };
-        if let Ok(Ok(Some(node))) = timeout(slow, ask).await {
+        if let Ok(Ok(Some(node))) = timeout(slow, request).await {
             self.nodes.push(node);
         }
     }
 
-    /// Whether anything is left to be stopped.
+    /// Whether any peer is left to be stopped.
     pub fn is_live(&self) -> bool {
         !self.live.is_empty()
     }
 
-    /// Stops whatever has been announced. All of it is tried, and the first thing that is wrong is returned.
+    /// Stops all announced peers. Every one is tried, and the first failure is returned.
     ///
     /// # Errors
     /// See [`Reason`].
@@ -239,8 +235,8 @@ impl<'a> Session<'a> {
         mut judge: impl FnMut(&AnnounceParams, &Reply) -> Result<(), Reason>,
     ) -> Result<(), Reason> {
         let mut all = Ok(());
-        for words in std::mem::take(&mut self.live) {
-            let stopped = AnnounceParams { event: Event::Stopped, num_want: 0, ..words };
+        for params in std::mem::take(&mut self.live) {
+            let stopped = AnnounceParams { event: Event::Stopped, num_want: 0, ..params };
             let done = self.announce(&stopped).await.and_then(|reply| judge(&stopped, &reply));
             if matches!(done, Err(Reason::NoAnswer(_))) {
                 self.lose_patience();
@@ -251,7 +247,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Gives work a deadline, and refuses what comes late.
+/// Applies the limits to a request.
 async fn in_time<T>(
     clock: &dyn Clock,
     limits: Limits,
@@ -271,7 +267,7 @@ async fn connect(client: &mut UdpClient) -> Result<ConnectionId, Reason> {
     }
 }
 
-/// The connection id, or a new one when it is too old.
+/// The connection id, renewed when it is too old.
 async fn connection_id(
     client: &mut UdpClient,
     connection: &mut Option<(ConnectionId, Duration)>,
@@ -310,7 +306,7 @@ fn read_udp_announce(response: Response<'_>) -> Result<Reply, Reason> {
 
 fn read_http_announce(reply: &HttpReply, family: Family) -> Result<Reply, Reason> {
     let announced = read_announce(reply.body())?;
-    // Over IPv6 it is enough to tell of IPv6 peers (BEP 7).
+    // Over IPv6 it is enough to return IPv6 peers (BEP 7).
     if announced.peers.is_none() && (family == Family::V4 || announced.peers6.is_none()) {
         return Err(Reason::Malformed("peers is missing".into()));
     }
@@ -334,7 +330,7 @@ fn note_node(nodes: &mut Vec<AnsweredBy>, reply: &HttpReply) {
     }
 }
 
-/// Most clients send no path over UDP; so it is sent only if the URL has another than the usual one, or for a trace.
+/// Most clients send no path over UDP, so it is sent only if the URL has an unusual one, or for a trace.
 fn udp_options(url: &TrackerUrl, trace: Option<&Trace>) -> Vec<u8> {
     match trace {
         None if url.path == "/announce" => Vec::new(),

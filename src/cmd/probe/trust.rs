@@ -1,4 +1,4 @@
-//! Whom HTTPS targets are trusted by.
+//! Which certificates of HTTPS targets are trusted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Where systems keep the certificates of public authorities: Debian, Alpine and Arch; Red Hat; BSD and others.
+/// Where systems store CA certificates: Debian, Alpine and Arch; Red Hat; BSD and others.
 const SYSTEM: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// Trusts what `ca` holds; without it what `SSL_CERT_FILE` names; without that the system's certificates; with `insecure`
-/// anybody.
+/// Trusts the certificates in `ca`, or else those in the file that `SSL_CERT_FILE` names, or else those of the system; with
+/// `insecure` any certificate.
 ///
 /// # Errors
-/// When there are no certificates, or they cannot be read.
+/// There are no certificates, or they cannot be read.
 pub fn client_config(ca: Option<&Path>, insecure: bool) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let mut config = if insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))).with_no_client_auth()
     } else {
         builder.with_root_certificates(roots(ca)?).with_no_client_auth()
     };
@@ -34,21 +34,21 @@ pub fn client_config(ca: Option<&Path>, insecure: bool) -> anyhow::Result<Arc<Cl
 fn roots(ca: Option<&Path>) -> anyhow::Result<RootCertStore> {
     let path = ca.map(Path::to_owned).or_else(|| std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
     let path = path.or_else(|| SYSTEM.iter().map(PathBuf::from).find(|path| path.is_file()));
-    let path = path.context("this system has no certificates of authorities: name those to trust with --ca FILE")?;
+    let path = path.context("this system has no CA certificates: name the ones to trust with --ca FILE")?;
     let read = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let found = read.with_context(|| format!("cannot read certificates from {}", path.display()))?;
     let mut roots = RootCertStore::empty();
-    // Of a system's certificates some may be of kinds that are not used any more.
+    // Systems may still have certificates of obsolete kinds, which are skipped.
     let (added, _) = roots.add_parsable_certificates(found);
     ensure!(added > 0, "{} holds no certificate; name another file with --ca FILE", path.display());
     Ok(roots)
 }
 
-/// Takes every certificate; that the other end has its key is checked all the same.
+/// Accepts every certificate, but still checks that the server has its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,4 +1,4 @@
-//! What operators write, and what they are told.
+//! What operators write, and the settings or errors that they get.
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,14 +36,14 @@ fn variable_error(name: &str, value: &str) -> String {
 }
 
 #[test]
-fn no_layers_make_the_default() {
+fn without_layers_the_defaults_apply() {
     assert_eq!(load_all(None, &[], &[]), Ok(Settings::default()));
     assert_eq!(load_all(Some(""), &[("PATH", "/bin")], &[]), Ok(Settings::default()));
     assert_eq!(load_all(Some(&default_file()), &[], &[]), Ok(Settings::default()));
 }
 
 #[test]
-fn a_flag_goes_over_a_variable_over_the_file_over_the_default() {
+fn precedence_is_flag_variable_file_default() {
     let file = Some("[announce]\ninterval = 1001\n");
     let variable = [("TIDINGS_ANNOUNCE__INTERVAL", "1002")];
     let flag = ["announce.interval=1003"];
@@ -66,15 +66,10 @@ fn a_share_may_be_written_as_a_whole_number() {
 }
 
 #[test]
-fn layers_of_different_keys_add_up_and_the_last_flag_wins() {
+fn layers_are_merged_by_key_and_the_last_flag_wins() {
     let settings = load_all(
         Some("[node]\nid = \"a\"\n"),
-        &[
-            ("TIDINGS_NODE__REGION", "eu-1"),
-            ("TIDINGS_SEED", "x"),
-            ("TIDINGS_LOG", "debug"),
-            ("TIDINGS_LOG_FORMAT", "json"),
-        ],
+        &[("TIDINGS_NODE__REGION", "eu-1"), ("TIDINGS_LOG", "debug"), ("TIDINGS_LOG_FORMAT", "json")],
         &["limits.peers=10", "limits.peers=20"],
     )
     .unwrap();
@@ -82,7 +77,7 @@ fn layers_of_different_keys_add_up_and_the_last_flag_wins() {
 }
 
 #[test]
-fn values_need_quotes_only_where_toml_is_meant() {
+fn strings_need_no_quotes_outside_a_file() {
     let settings = load_all(
         None,
         &[("TIDINGS_ANNOUNCE__UDP", r#"["127.0.0.1:7000", "[::1]:7000"]"#), ("TIDINGS_ACCESS_LIST__PATH", "")],
@@ -97,7 +92,7 @@ fn values_need_quotes_only_where_toml_is_meant() {
 }
 
 #[test]
-fn off_takes_back_what_a_lower_layer_sets() {
+fn off_unsets_a_key_of_a_lower_layer() {
     let file = Some("[node]\ndata_dir = \"/data\"\n[access_list]\nmode = \"deny\"\npath = \"list\"\n");
     assert_eq!(load_all(file, &[], &[]).unwrap().access_list.mode, AccessMode::Deny);
     let settings = load_all(file, &[("TIDINGS_NODE__DATA_DIR", "off")], &["ops.listen=off"]).unwrap();
@@ -105,7 +100,7 @@ fn off_takes_back_what_a_lower_layer_sets() {
 }
 
 #[test]
-fn unknown_names_are_told_with_the_nearest() {
+fn unknown_names_are_reported_with_a_suggestion() {
     for (file, sentence) in [
         (
             "[announce]\n# a comment\nintervall = 900\n",
@@ -137,13 +132,13 @@ fn unknown_names_are_told_with_the_nearest() {
     );
     assert_eq!(
         variable_error("TIDINGS_PORT_6969_TCP", "tcp://10.0.0.1:6969"),
-        "TIDINGS_PORT_6969_TCP: this environment variable names no setting: it looks like a service link of Kubernetes, to \
-         be switched off by enableServiceLinks: false"
+        "TIDINGS_PORT_6969_TCP: this environment variable names no setting: it looks like a service link of Kubernetes: \
+         disable those with enableServiceLinks: false"
     );
 }
 
 #[test]
-fn a_wrong_type_is_told_with_an_example() {
+fn a_wrong_type_is_reported_with_an_example() {
     for (file, sentence) in [
         (
             "[announce]\n\ninterval = \"soon\"\n",
@@ -189,7 +184,7 @@ fn a_wrong_type_is_told_with_an_example() {
 }
 
 #[test]
-fn text_that_is_not_toml_is_told_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     let error = file_error("[announce]\ninterval = \n");
     assert!(error.starts_with("tidings.toml:2: this is not valid TOML ("), "{error}");
     assert!(error.ends_with("): `tidings config` prints a file to start from"), "{error}");
@@ -202,7 +197,7 @@ fn text_that_is_not_toml_is_told_with_its_line() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_told() {
+fn an_unreadable_file_is_reported() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("none.toml");
     assert_eq!(
@@ -220,7 +215,7 @@ fn a_file_that_cannot_be_read_is_told() {
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_not_text_is_told() {
+fn a_variable_that_is_not_utf8_is_reported() {
     use std::os::unix::ffi::OsStringExt;
     let variable = ("TIDINGS_NODE__ID".into(), OsString::from_vec(vec![0xff]));
     assert_eq!(
@@ -230,7 +225,7 @@ fn a_variable_that_is_not_text_is_told() {
 }
 
 #[test]
-fn a_value_out_of_range_is_told_with_the_range() {
+fn a_value_out_of_range_is_reported_with_the_range() {
     assert_eq!(
         file_error("[announce]\ninterval = 0\n"),
         "tidings.toml:2: announce.interval cannot be 0: set it to 1 to 28000"
@@ -246,7 +241,7 @@ fn a_value_out_of_range_is_told_with_the_range() {
 }
 
 #[test]
-fn values_that_do_not_fit_together_are_told_where_the_topmost_stands() {
+fn contradicting_values_are_reported_at_the_highest_layer() {
     assert_eq!(
         load_all(Some("[announce]\n\npeer_ttl = 2000\n"), &[], &["announce.interval=1900"]).unwrap_err(),
         "--set announce.interval=1900: announce.peer_ttl (2000 s) would forget peers before they announce again: with \
@@ -259,7 +254,7 @@ fn values_that_do_not_fit_together_are_told_where_the_topmost_stands() {
 }
 
 #[test]
-fn a_fault_below_a_good_value_is_still_told() {
+fn an_overridden_error_is_still_reported() {
     let error = load_all(Some("[announce]\ninterval = 0\n"), &[], &["announce.interval=900"]).unwrap_err();
     assert!(error.starts_with("tidings.toml:2: "), "{error}");
 }
@@ -301,7 +296,7 @@ proptest! {
     }
 
     #[test]
-    fn any_number_in_its_range_is_taken_or_refused_for_its_company(interval in 1u32..=28_000, ttl in 1u16..=32_000) {
+    fn any_number_in_range_is_accepted_or_contradicts_another(interval in 1u32..=28_000, ttl in 1u16..=32_000) {
         let flags = [format!("announce.interval={interval}"), format!("announce.peer_ttl={ttl}"), "announce.min_interval=1".into()];
         let outlasts = f64::from(ttl) > 1.1 * f64::from(interval);
         if let Ok(settings) = load(None, [], &flags) {

@@ -25,13 +25,13 @@ fn address(text: &str) -> SocketAddr {
 }
 
 #[test]
-fn the_default_is_valid_and_needs_no_advice() {
+fn the_defaults_are_valid_without_advice() {
     assert_eq!(Settings::default().validate(), Ok(()));
     assert_eq!(Settings::default().advice(), Vec::<String>::new());
 }
 
 #[test]
-fn every_whole_number_has_a_range_that_its_comment_states() {
+fn every_whole_number_has_a_documented_range() {
     let docs = |section: &str, key: &str| match section {
         "node" => Node::get_field_docs(key).unwrap(),
         "announce" => Announce::get_field_docs(key).unwrap(),
@@ -47,8 +47,8 @@ fn every_whole_number_has_a_range_that_its_comment_states() {
             numbers += 1;
             let name = format!("{}.{key}", section.name);
             let range = RANGES.iter().find(|range| range.key == [name.as_str()]).expect(&name);
-            let told = format!("{} to {}", range.least, range.most);
-            assert!(docs(section.name, key).contains(&told), "the comment of {name} does not state {told}");
+            let range_text = format!("{} to {}", range.least, range.most);
+            assert!(docs(section.name, key).contains(&range_text), "the comment of {name} does not state {range_text}");
             assert_eq!((range.get)(&Settings::default()), default as u64, "{name} reads another key");
             assert!(check_range(&name, range.most as i64).is_ok() && check_range(&name, range.least as i64).is_ok());
             assert!(check_range(&name, range.most as i64 + 1).is_err());
@@ -68,7 +68,7 @@ fn the_end_of_every_range_fits_the_type_of_its_key() {
 }
 
 #[test]
-fn a_range_holds_for_settings_made_in_code() {
+fn ranges_apply_to_settings_made_in_code() {
     assert_eq!(
         refused(|s| s.limits.swarms = usize::MAX),
         format!("limits.swarms cannot be {}: set it to 1 to 1000000000", usize::MAX)
@@ -76,7 +76,7 @@ fn a_range_holds_for_settings_made_in_code() {
 }
 
 #[test]
-fn names_are_plain() {
+fn names_have_plain_characters() {
     assert_eq!(
         refused(|s| s.node.id = "a b".into()),
         "node.id cannot be \"a b\": use 1 to 64 letters, digits, '.', '_' and '-'"
@@ -87,7 +87,7 @@ fn names_are_plain() {
 }
 
 #[test]
-fn something_is_served() {
+fn at_least_one_frontend_is_required() {
     assert_eq!(
         refused(|s| (s.announce.udp, s.announce.http) = (vec![], vec![])),
         "announce.udp and announce.http are both empty: give at least one address"
@@ -97,7 +97,7 @@ fn something_is_served() {
 }
 
 #[test]
-fn intervals_and_lifetimes_fit() {
+fn intervals_and_lifetimes_are_consistent() {
     assert_eq!(
         refused(|s| s.announce.min_interval = 1801),
         "announce.min_interval (1801 s) is longer than announce.interval (1800 s): lower the one or raise the other"
@@ -114,7 +114,7 @@ fn intervals_and_lifetimes_fit() {
 }
 
 #[test]
-fn replies_hold_the_peers_they_promise() {
+fn max_peers_fits_into_a_udp_reply() {
     assert_eq!(
         refused(|s| s.announce.max_peers = 203),
         "announce.max_peers (203) does not fit into a UDP reply of limits.udp_reply_bytes (1232): set it to 202 or less"
@@ -131,7 +131,7 @@ fn replies_hold_the_peers_they_promise() {
 }
 
 #[test]
-fn a_proxy_header_is_a_header() {
+fn the_proxy_header_must_be_a_header_name() {
     assert_eq!(
         refused(|s| s.announce.proxy_header = "x forwarded".into()),
         "announce.proxy_header cannot be \"x forwarded\": name an HTTP header, such as x-forwarded-for"
@@ -140,7 +140,7 @@ fn a_proxy_header_is_a_header() {
 }
 
 #[test]
-fn files_come_with_what_needs_them() {
+fn files_are_required_together() {
     let pair = "tls.cert and tls.key go together: set both, or neither for plain HTTP";
     assert_eq!(refused(|s| s.tls.cert = Some("c".into())), pair);
     assert_eq!(refused(|s| s.tls.key = Some("k".into())), pair);
@@ -154,7 +154,7 @@ fn files_come_with_what_needs_them() {
 }
 
 #[test]
-fn a_cluster_is_whole() {
+fn cluster_settings_are_required_together() {
     assert_eq!(
         refused(|s| s.cluster.partitions = 100),
         "cluster.partitions cannot be 100: set it to a power of two, such as 128"
@@ -188,7 +188,7 @@ fn a_cluster_is_whole() {
 }
 
 #[test]
-fn a_node_that_others_can_reach_has_keys_and_an_address() {
+fn a_reachable_node_needs_keys_and_an_address() {
     let with = |addr: &str, change: fn(&mut Settings)| {
         let mut settings = Settings::default();
         settings.cluster.gossip = Some(address(&format!("{addr}:7071")));
@@ -198,7 +198,7 @@ fn a_node_that_others_can_reach_has_keys_and_an_address() {
     };
     assert_eq!(with("127.0.0.1", |_| {}), Ok(()));
     let open = with("10.0.0.1", |_| {}).unwrap_err();
-    assert!(open.starts_with("cluster.gossip (10.0.0.1:7071) is open to others but has no keys"), "{open}");
+    assert!(open.starts_with("cluster.gossip (10.0.0.1:7071) is open to other hosts but has no keys"), "{open}");
     assert_eq!(with("10.0.0.1", |s| s.cluster.insecure = true), Ok(()));
     assert_eq!(with("10.0.0.1", |s| s.cluster.keys = Some("keys".into())), Ok(()));
     let nowhere = with("0.0.0.0", |s| s.cluster.insecure = true).unwrap_err();
@@ -236,7 +236,7 @@ fn no_two_listeners_share_an_address() {
 }
 
 #[test]
-fn odd_settings_are_remarked_upon() {
+fn odd_settings_get_advice() {
     let mut settings = Settings::default();
     settings.announce.interval = 60;
     settings.announce.http.clear();
@@ -253,7 +253,7 @@ fn odd_settings_are_remarked_upon() {
 }
 
 #[test]
-fn a_share_is_one_and_a_collector_is_spoken_to_without_tls() {
+fn the_sample_ratio_and_the_collector_are_checked() {
     for ratio in [-0.1, 1.1, f64::NAN] {
         let refused = refused(|it| it.telemetry.sample_ratio = ratio);
         assert!(refused.contains("telemetry.sample_ratio cannot be"), "{refused}");

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 pub use client_addr::{ProxyHeaderError, ProxyRules};
 pub use metrics::{Action, HttpMetrics, Outcome};
-pub use tls::{Tls, TlsError};
+pub use tls::{LoadedCertificate, Tls, TlsError};
 
 use super::access_list::AccessList;
 use super::external::External;

@@ -55,6 +55,13 @@ pub struct Tls {
     tried: Mutex<Stamp>,
 }
 
+/// A certificate that was read again but is not served yet.
+#[derive(Debug)]
+pub struct LoadedCertificate {
+    key: CertifiedKey,
+    stamp: Stamp,
+}
+
 /// The modification times of certificate and key; `None` for a file that cannot be looked at.
 type Stamp = [Option<SystemTime>; 2];
 
@@ -92,14 +99,33 @@ impl Tls {
         self.config.clone()
     }
 
-    /// Reads the files again.
+    /// Reads the files again. Nothing changes until the result is installed.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub fn load_again(&self) -> Result<LoadedCertificate, TlsError> {
+        let stamp = stamp(&self.cert, &self.key);
+        match read(&self.cert, &self.key, self.config.crypto_provider()) {
+            Ok(key) => Ok(LoadedCertificate { key, stamp }),
+            Err(error) => {
+                *self.tried.lock() = stamp;
+                Err(error)
+            }
+        }
+    }
+
+    /// Serves this certificate from now on.
+    pub fn install(&self, certificate: LoadedCertificate) {
+        *self.tried.lock() = certificate.stamp;
+        self.current.0.store(Arc::new(certificate.key));
+    }
+
+    /// Reads the files again and serves what they contain.
     ///
     /// # Errors
     /// See [`TlsError`]; the certificate stays what it was.
     pub fn reload(&self) -> Result<(), TlsError> {
-        *self.tried.lock() = stamp(&self.cert, &self.key);
-        let fresh = read(&self.cert, &self.key, self.config.crypto_provider())?;
-        self.current.0.store(Arc::new(fresh));
+        self.install(self.load_again()?);
         Ok(())
     }
 

@@ -32,13 +32,13 @@ fn good(request: &[u8], interval: u32, extra: usize) -> Vec<u8> {
             udp::write_announce(&mut out, announce.transaction_id, interval, &Default::default());
             out.resize(out.len() + extra, 1);
         }
-        udp::Request::Scrape { .. } => panic!("nobody scrapes"),
+        udp::Request::Scrape { .. } => panic!("no probe scrapes"),
     }
     out
 }
 
 #[tokio::test]
-async fn a_good_udp_tracker_is_told_from_bad_ones() {
+async fn good_udp_tracker_passes_and_bad_ones_fail() {
     let probed = |extra, interval| async move { udp(tracker(move |data| good(data, interval, extra)).await).await };
     assert_eq!(probed(0, 1800).await.unwrap(), Answer::Announced);
     assert_eq!(probed(6, 1800).await.unwrap(), Answer::Announced);
@@ -71,7 +71,7 @@ async fn a_silent_udp_tracker_never_answers() {
 }
 
 #[tokio::test]
-async fn a_udp_port_that_nobody_has_is_an_error_at_once() {
+async fn closed_udp_port_fails_at_once() {
     let addr = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     assert!(matches!(udp(addr).await, Err(ProbeError::Udp(UdpError::Io(_)))));
 }
@@ -91,7 +91,7 @@ async fn http_answer(reply: &'static str) -> Result<Answer, ProbeError> {
 }
 
 #[tokio::test]
-async fn a_good_http_tracker_is_told_from_bad_ones() {
+async fn good_http_tracker_passes_and_bad_ones_fail() {
     let good = "HTTP/1.1 200 OK\r\nContent-Length: 55\r\n\r\nd8:completei0e10:incompletei1e8:intervali900e5:peers0:e";
     assert_eq!(http_answer(good).await.unwrap(), Answer::Announced);
     let failure = "HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\nd14:failure reason2:noe";
@@ -115,19 +115,19 @@ async fn a_silent_http_tracker_never_answers() {
 #[test]
 fn every_key_of_an_http_reply_is_checked() {
     let valid = b"d8:completei0e10:incompletei1e8:intervali900e5:peers6:aaaaaae";
-    assert_eq!(judge(valid).unwrap(), Answer::Announced);
+    assert_eq!(check_reply(valid).unwrap(), Answer::Announced);
     let valid = b"d8:completei0e10:incompletei1e8:intervali900e6:peers618:aaaaaaaaaaaaaaaaaae";
-    assert_eq!(judge(valid).unwrap(), Answer::Announced);
+    assert_eq!(check_reply(valid).unwrap(), Answer::Announced);
     for (bad, key) in [
         (&b"d8:completei0e10:incompletei1e8:intervali0e5:peers0:e"[..], "interval"),
         (b"d10:incompletei1e8:intervali900e5:peers0:e", "complete"),
         (b"d8:completei0e8:intervali900e5:peers0:e", "incomplete"),
         (b"d8:completei0e10:incompletei1e8:intervali900ee", "peers"),
     ] {
-        assert!(matches!(judge(bad), Err(ProbeError::Key(found)) if found == key), "{}", bad.escape_ascii());
+        assert!(matches!(check_reply(bad), Err(ProbeError::Key(found)) if found == key), "{}", bad.escape_ascii());
     }
     for bad in [&b"de"[..], b"d8:completei-1e10:incompletei1e8:intervali900e5:peers0:e"] {
-        assert!(matches!(judge(bad), Err(ProbeError::Reply(_))), "{}", bad.escape_ascii());
+        assert!(matches!(check_reply(bad), Err(ProbeError::Reply(_))), "{}", bad.escape_ascii());
     }
-    assert!(judge(b"d5:peers0:").is_err());
+    assert!(check_reply(b"d5:peers0:").is_err());
 }

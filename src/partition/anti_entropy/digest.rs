@@ -1,4 +1,4 @@
-//! Digests of a partition: whether two copies are equal, and where they differ, told in 512 bytes.
+//! Digests of a partition: 512 bytes that show whether two copies are equal, and where they differ.
 //!
 //! A swarm lies in one of [`BUCKETS`] buckets by its keyed hash, which all nodes of a cluster share. A bucket's value is
 //! the sum of a 64-bit mix for each record of the two families, over swarm, peer and stamp, and of one for each completed
@@ -14,22 +14,20 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::faults;
 use crate::partition::Partitions;
-use crate::partition::anti_entropy::scan::{ScanCursor, ScannedSwarm, Visitor, bucket};
+use crate::partition::anti_entropy::scan::{ScanCursor, ScanScope, ScannedSwarm, Visitor, bucket};
 use crate::swarm::{AddressFamily, InfoHash, Partition, Record, Second};
 pub use crate::wire::peer::BUCKETS;
 
-/// The stamps that count, in milliseconds of the hybrid logical clock.
+/// The stamps that count, from `from` to before `to`, in milliseconds of the hybrid logical clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// From here on…
     pub from: u64,
-    /// …and before here.
     pub to: u64,
 }
 
 impl Window {
-    /// What is compared at a time of the wall clock in milliseconds: stamps older than `lag`, in which changes reach all
-    /// copies, and younger than the lifetime of a peer by `margin`, in which copies may expire at different times.
+    /// What is compared at `wall_millis`: stamps older than `lag`, within which changes reach all copies, and younger than
+    /// the lifetime of a peer minus `margin`, within which copies may expire at different times.
     pub fn at(wall_millis: u64, peer_ttl: u16, lag: Duration, margin: Duration) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let lag = if faults::DIGEST_UNSTABLE.is_on() { 0 } else { millis(lag) };
@@ -37,19 +35,19 @@ impl Window {
         Self { from: wall_millis.saturating_sub(lifetime), to: wall_millis.saturating_sub(lag) }
     }
 
-    fn holds<F: AddressFamily>(&self, record: &Record<F>) -> bool {
+    fn contains<F: AddressFamily>(&self, record: &Record<F>) -> bool {
         (self.from..self.to).contains(&record.stamp.time().millis())
     }
 }
 
-/// A value for each bucket.
+/// The value of each bucket.
 pub type Digest = [u64; BUCKETS];
 
-/// Makes a digest in steps, each within a visit of the owner, between which its store may change.
+/// Makes a digest in steps. Each is one visit to the owner, whose store may change between them.
 #[derive(Debug)]
 pub struct DigestWalk {
     partition: Partition,
-    place: Option<ScanCursor>,
+    cursor: Option<ScanCursor>,
     sums: Sums,
 }
 
@@ -59,30 +57,29 @@ struct Sums {
     digest: Digest,
     now: Second,
     ttl: u16,
-    /// A swarm of which a slice had a record in the window.
-    counts: Option<InfoHash>,
+    /// A large swarm, of which an earlier slice had a record in the window.
+    begun: Option<InfoHash>,
 }
 
 impl DigestWalk {
-    /// Records and swarms that a step looks at: half a millisecond.
+    /// Records and swarms of a step, which takes half a millisecond.
     pub const STEP: usize = 2_048;
 
-    /// A walk at its start.
     pub fn new(partition: Partition, window: Window) -> Self {
-        let sums = Sums { window, digest: [0; BUCKETS], now: Second::default(), ttl: 0, counts: None };
-        Self { partition, place: Some(ScanCursor::START), sums }
+        let sums = Sums { window, digest: [0; BUCKETS], now: Second::default(), ttl: 0, begun: None };
+        Self { partition, cursor: Some(ScanCursor::START), sums }
     }
 
-    /// Looks at up to `budget` records and swarms. True when it was the last step.
+    /// Adds up to `budget` records and swarms. Returns true after the last step.
     pub fn step(&mut self, partitions: &Partitions, now: Now, budget: usize) -> bool {
         self.sums.now = Second::new(now.uptime.as_secs());
         self.sums.ttl = partitions.v4.ttl();
-        let place = self.place.take();
-        self.place = place.and_then(|place| place.walk(partitions, self.partition, u64::MAX, budget, &mut self.sums));
-        self.place.is_none()
+        let scope = ScanScope { partition: self.partition, buckets: u64::MAX, budget };
+        self.cursor = self.cursor.take().and_then(|cursor| cursor.scan(partitions, scope, &mut self.sums));
+        self.cursor.is_none()
     }
 
-    /// The digest, once the last step was made.
+    /// The digest, complete after the last step.
     pub fn digest(&self) -> &Digest {
         &self.sums.digest
     }
@@ -91,9 +88,9 @@ impl DigestWalk {
 impl Visitor for Sums {
     fn visit<F: AddressFamily>(&mut self, ScannedSwarm { hash, info_hash, completed, records }: ScannedSwarm<'_, F>) {
         let swarm = mix(hash ^ F::FAMILY.stride() as u64);
-        let (mut sum, mut any) = (0u64, self.counts == Some(info_hash));
+        let (mut sum, mut any) = (0u64, self.begun == Some(info_hash));
         for record in records {
-            if self.window.holds(record) && !record.expired(self.now, self.ttl) {
+            if self.window.contains(record) && !record.expired(self.now, self.ttl) {
                 sum = sum.wrapping_add(value(swarm, record.key.as_ref(), record.stamp.to_bits()));
                 any = true;
             }
@@ -102,12 +99,12 @@ impl Visitor for Sums {
             Some(completed) if any && completed > 0 => sum = sum.wrapping_add(value(swarm, &[], completed.into())),
             _ => {}
         }
-        self.counts = (any && completed.is_none()).then_some(info_hash);
+        self.begun = (any && completed.is_none()).then_some(info_hash);
         self.digest[bucket(hash)] = self.digest[bucket(hash)].wrapping_add(sum);
     }
 }
 
-/// What one record adds. Clients choose keys, but they do not know the hash of the swarm, which all depends on.
+/// What one record adds. Clients choose keys, but they do not know the hash of the swarm, on which every value depends.
 fn value(swarm: u64, key: &[u8], last: u64) -> u64 {
     let mut value = swarm;
     for part in key.chunks(8) {

@@ -1,4 +1,12 @@
-//! Anti-entropy: which copies are to be compared when.
+//! The schedule of anti-entropy: which copies are compared when, and with which node.
+//!
+//! Regular comparisons take turns over all held partitions; urgent ones follow an event that may have made copies differ.
+//!
+//! Invariants:
+//! * At most one comparison of a partition runs at a time.
+//! * A pair of partition and node that became urgent is compared after that, or dropped only because the node is
+//!   unreachable (its return makes it urgent again) or the partition is not held any more.
+//! * Regular comparisons are spread over [`PERIOD`], so that there is never much to do at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,160 +18,198 @@ use crate::partition::replication::Routes;
 use crate::swarm::Partition;
 
 /// Every partition is compared with another copy once in this time: in turns with each other holder in its region and, by
-/// the node that speaks for the region, with the one that speaks for each other region.
+/// the leader of the region, with the leader of each other region.
 const PERIOD: Duration = Duration::from_secs(45);
-/// Comparisons at a time.
-const AT_A_TIME: usize = 4;
+/// Comparisons at the same time.
+const MAX_RUNNING: usize = 4;
 /// The same while some are urgent. They spend nearly all of their time waiting for changes to settle.
-const URGENT_AT_A_TIME: usize = 64;
-/// How long after a cut has healed copies are compared: what waited in queues comes first.
-const AFTER_HEAL: Duration = Duration::from_secs(1);
-/// How long after a comparison that came to nothing.
-const AGAIN: Duration = Duration::from_millis(500);
-/// How long after a death: until then others may not have noticed it.
+const MAX_RUNNING_URGENT: usize = 64;
+/// The delay after a node can be reached again: what waited in queues comes first.
+const AFTER_RECONNECT: Duration = Duration::from_secs(1);
+/// The delay after a comparison that failed.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// The delay after a death: until then other nodes may not have noticed it.
 const AFTER_DEATH: Duration = Duration::from_secs(3);
-/// How long after changes were dropped copies are compared: digests leave out what is younger than three seconds
+/// The delay after changes were dropped: digests leave out what is younger than three seconds
 /// ([`PullOptions::lag`](crate::partition::anti_entropy::pull::PullOptions)), and so what was dropped just now.
 const AFTER_DROP: Duration = Duration::from_secs(4);
 
-/// What is being compared and what is to be compared.
 #[derive(Default)]
 pub struct Comparisons {
     running: BTreeSet<Partition>,
-    /// Nodes to compare everything with, when next, and when for the last time.
-    healed: BTreeMap<NodeId, (Duration, Duration)>,
-    /// Partitions that become urgent later, with whom to compare them and from when on.
+    /// Nodes to compare everything with.
+    nodes: BTreeMap<NodeId, NodeSchedule>,
+    /// Partitions that become urgent later, with the node to compare with, and when.
     postponed: BTreeMap<(Partition, NodeId), Duration>,
     /// Partitions to be compared with a node as soon as possible.
     urgent: BTreeSet<(Partition, NodeId)>,
-    /// Urgent comparisons that run, and with whom.
+    /// Urgent comparisons that run, and with which node.
     running_urgent: BTreeMap<Partition, NodeId>,
-    /// Some of the urgent ones brought what another region knew, and the other nodes of this one do not know it yet.
-    news: bool,
-    /// The partition that the next regular comparison is for, and its due time.
-    next: (Partition, Duration),
-    /// How often all partitions had their regular comparison.
+    /// Some urgent comparisons fetched what another region had, which the other nodes of this region may still lack.
+    compared_cross_region: bool,
+    regular: RegularTurn,
+}
+
+/// When everything is compared with a node: next, and for the last time. Another event neither delays the next comparison
+/// nor goes without its own.
+#[derive(Clone, Copy)]
+struct NodeSchedule {
+    next: Duration,
+    last: Duration,
+}
+
+#[derive(Default)]
+struct RegularTurn {
+    /// The partition whose turn is next.
+    partition: Partition,
+    due: Duration,
+    /// How often all partitions had their turn.
     rounds: usize,
 }
 
 impl Comparisons {
-    /// Compares everything with a node that has dropped changes for this one.
-    pub fn dropped(&mut self, node: NodeId, now: Duration) {
-        self.compare_at(node, now + AFTER_DROP);
+    /// Schedules a comparison of everything with a node that has dropped changes for this one.
+    pub fn changes_dropped(&mut self, node: NodeId, now: Duration) {
+        self.schedule_node(node, now + AFTER_DROP);
     }
 
-    /// Compares everything with a node that has just come back.
-    pub fn healed(&mut self, node: NodeId, now: Duration) {
-        self.compare_at(node, now + AFTER_HEAL);
+    /// Schedules a comparison of everything with a node that can be reached again.
+    pub fn node_reconnected(&mut self, node: NodeId, now: Duration) {
+        self.schedule_node(node, now + AFTER_RECONNECT);
     }
 
-    /// Whatever comes meanwhile puts off nothing, and has its own comparison after that.
-    fn compare_at(&mut self, node: NodeId, at: Duration) {
-        let (next, last) = self.healed.entry(node).or_insert((at, at));
-        (*next, *last) = ((*next).min(at), (*last).max(at));
+    fn schedule_node(&mut self, node: NodeId, at: Duration) {
+        let schedule = self.nodes.entry(node).or_insert(NodeSchedule { next: at, last: at });
+        schedule.next = schedule.next.min(at);
+        schedule.last = schedule.last.max(at);
     }
 
-    /// Compares a partition that a dead node led, soon.
-    pub fn succeed(&mut self, partition: Partition, node: NodeId, now: Duration) {
+    /// Schedules a comparison with `node` of a partition whose leader in some region has died.
+    pub fn leader_died(&mut self, partition: Partition, node: NodeId, now: Duration) {
         self.postponed.insert((partition, node), now + AFTER_DEATH);
     }
 
-    /// A comparison has ended. An urgent one that came to nothing, such as for an overloaded owner, is made again.
-    pub fn ended(&mut self, partition: Partition, done: bool, now: Duration) {
+    /// A comparison has ended. An urgent one that failed, such as for an overloaded owner, is repeated.
+    pub fn finished(&mut self, partition: Partition, succeeded: bool, now: Duration) {
         self.running.remove(&partition);
         if let Some(node) = self.running_urgent.remove(&partition)
-            && !done
+            && !succeeded
         {
-            self.postponed.insert((partition, node), now + AGAIN);
+            self.postponed.insert((partition, node), now + AFTER_FAILURE);
         }
     }
 
-    /// Whether the other nodes of this region should now compare with this one, as all that was urgent abroad is done.
-    pub fn take_news(&mut self) -> bool {
+    /// Whether urgent comparisons with other regions have ended, so that the other nodes of this region should now compare
+    /// with this one. True once for each batch of them.
+    pub fn take_cross_region_done(&mut self) -> bool {
         let done = self.urgent.is_empty() && self.running_urgent.is_empty() && self.postponed.is_empty();
-        done && std::mem::take(&mut self.news)
+        done && std::mem::take(&mut self.compared_cross_region)
     }
 
-    /// How many wait.
+    /// How many urgent comparisons wait.
     pub fn waiting(&self) -> usize {
         self.urgent.len() + self.postponed.len()
     }
 
-    /// Takes those that are to start now, each with the link to the node to compare with.
-    pub fn due(&mut self, routes: &Routes, held: &PartitionSet, now: Duration) -> Vec<(Partition, Arc<Link>)> {
+    /// The comparisons to start now, each with the link to the other node.
+    pub fn start_due(&mut self, routes: &Routes, held: &PartitionSet, now: Duration) -> Vec<(Partition, Arc<Link>)> {
+        let mut started = Vec::new();
+        self.collect_urgent(routes, held, now);
+        self.start_urgent(routes, &mut started);
+        self.start_regular(routes, held, now, &mut started);
+        started
+    }
+
+    /// Makes urgent what is due by now.
+    fn collect_urgent(&mut self, routes: &Routes, held: &PartitionSet, now: Duration) {
+        let due = self.nodes.iter().filter(|(_, schedule)| schedule.next <= now);
+        let due: Vec<_> = due.map(|(node, schedule)| (node.clone(), schedule.last)).collect();
+        for (node, last) in due {
+            if last > now {
+                self.nodes.insert(node.clone(), NodeSchedule { next: last, last });
+            } else {
+                self.nodes.remove(&node);
+            }
+            let shared = held.iter().filter(|partition| is_shared(&routes.table, *partition, &node));
+            self.urgent.extend(shared.map(|partition| (partition, node.clone())));
+        }
+
+        let postponed = self.postponed.extract_if(.., |_, at| *at <= now).map(|(pair, _)| pair);
+        self.urgent.extend(postponed.filter(|(partition, _)| held.contains(*partition)));
+    }
+
+    fn start_urgent(&mut self, routes: &Routes, started: &mut Vec<(Partition, Arc<Link>)>) {
         let table = &routes.table;
-        let healed: Vec<_> =
-            self.healed.iter().filter(|(_, (next, _))| *next <= now).map(|(node, _)| node.clone()).collect();
-        for node in healed {
-            if let Some((_, last)) = self.healed.remove(&node)
-                && last > now
-            {
-                self.healed.insert(node.clone(), (last, last));
+        for (partition, node) in std::mem::take(&mut self.urgent) {
+            // An unreachable node is compared with once it is back.
+            let Some(at) = table.index_of(&node) else { continue };
+            let Some(peer) = routes.peer(at).filter(|peer| peer.link.is_routable()) else { continue };
+
+            if self.running.len() >= MAX_RUNNING_URGENT || self.running.contains(&partition) {
+                self.urgent.insert((partition, node));
+                continue;
             }
-            self.urgent.extend(held.iter().filter(|at| shares(routes, *at, &node)).map(|at| (at, node.clone())));
+            self.running.insert(partition);
+            self.running_urgent.insert(partition, node);
+            self.compared_cross_region |= !table.in_region(partition).contains(&at);
+            started.push((partition, peer.link.clone()));
         }
-        let ripe = self.postponed.extract_if(.., |_, at| *at <= now);
-        self.urgent.extend(ripe.map(|(pair, _)| pair).filter(|(partition, _)| held.contains(*partition)));
-        let mut due = Vec::new();
-        let waiting = std::mem::take(&mut self.urgent);
-        for (partition, node) in waiting {
-            let at = table.index_of(&node);
-            let peer = at.and_then(|at| routes.peer(at)).filter(|peer| peer.link.is_routable());
-            match peer {
-                // Another cut will bring it back.
-                None => {}
-                Some(_) if self.running.len() >= URGENT_AT_A_TIME || self.running.contains(&partition) => {
-                    self.urgent.insert((partition, node));
-                }
-                Some(peer) => {
-                    self.running.insert(partition);
-                    self.running_urgent.insert(partition, node.clone());
-                    self.news |= at.is_some_and(|at| !table.in_region(partition).contains(&at));
-                    due.push((partition, peer.link.clone()));
-                }
-            }
-        }
-        // Spread over the period, so that there is never much to do at once.
+    }
+
+    fn start_regular(
+        &mut self,
+        routes: &Routes,
+        held: &PartitionSet,
+        now: Duration,
+        started: &mut Vec<(Partition, Arc<Link>)>,
+    ) {
         let count = held.len() as u32;
-        while count > 0 && now >= self.next.1 && self.running.len() < AT_A_TIME {
-            self.next.1 = self.next.1.max(now.saturating_sub(PERIOD)) + PERIOD / count;
-            let partition = match held.iter().find(|at| *at >= self.next.0) {
-                Some(partition) => partition,
-                None => {
-                    self.rounds = self.rounds.wrapping_add(1);
-                    let Some(first) = held.iter().next() else { break };
-                    first
-                }
-            };
-            self.next.0 = Partition(partition.0.wrapping_add(1));
-            let others = others(table, partition);
+        while count > 0 && now >= self.regular.due && self.running.len() < MAX_RUNNING {
+            self.regular.due = self.regular.due.max(now.saturating_sub(PERIOD)) + PERIOD / count;
+            let Some(partition) = self.regular.take_partition(held) else { break };
+
+            let partners = regular_partners(&routes.table, partition);
             // Not all partitions with the same node at once.
-            let turn = self.rounds.wrapping_add(partition.index()).checked_rem(others.len());
-            let chosen = turn.and_then(|turn| others.get(turn).copied());
-            let peer = chosen.and_then(|node| routes.peer(node)).filter(|peer| peer.link.is_routable());
+            let turn = self.regular.rounds.wrapping_add(partition.index()).checked_rem(partners.len());
+            let partner = turn.and_then(|turn| partners.get(turn).copied());
+            let peer = partner.and_then(|node| routes.peer(node)).filter(|peer| peer.link.is_routable());
             if let Some(peer) = peer
                 && self.running.insert(partition)
             {
-                due.push((partition, peer.link.clone()));
+                started.push((partition, peer.link.clone()));
             }
         }
-        due
     }
 }
 
-/// Whom this node compares a partition with regularly.
-fn others(table: &RoutingTable, partition: Partition) -> Vec<NodeIndex> {
-    let near = table.in_region(partition);
-    let speaks_for_region = near.first() == Some(&table.me());
-    let far = if speaks_for_region { table.first_in_other_regions(partition) } else { &[] };
-    near.iter().filter(|node| **node != table.me()).chain(far).copied().collect()
+impl RegularTurn {
+    /// The held partition whose turn it is.
+    fn take_partition(&mut self, held: &PartitionSet) -> Option<Partition> {
+        let partition = match held.iter().find(|partition| *partition >= self.partition) {
+            Some(partition) => partition,
+            None => {
+                self.rounds = self.rounds.wrapping_add(1);
+                held.iter().next()?
+            }
+        };
+        self.partition = Partition(partition.0.wrapping_add(1));
+        Some(partition)
+    }
 }
 
-/// Whether a partition is to be compared with a node that was cut off: any holder of the region, and abroad the owner.
-fn shares(routes: &Routes, partition: Partition, node: &NodeId) -> bool {
-    let table = &routes.table;
-    let is = |at: &NodeIndex| table.node(*at).id == *node;
-    let near = table.in_region(partition);
-    let owner = near.first() == Some(&table.me());
-    near.iter().any(is) || owner && table.candidates(partition)[near.len()..].iter().any(is)
+/// The nodes that this one compares a partition with regularly.
+fn regular_partners(table: &RoutingTable, partition: Partition) -> Vec<NodeIndex> {
+    let in_region = table.in_region(partition);
+    let leads = in_region.first() == Some(&table.me());
+    let cross_region = if leads { table.first_in_other_regions(partition) } else { &[] };
+    in_region.iter().filter(|node| **node != table.me()).chain(cross_region).copied().collect()
+}
+
+/// Whether a partition has to be compared with a node that was cut off: with any holder in this region, and by the leader
+/// of this region with the holders in others.
+fn is_shared(table: &RoutingTable, partition: Partition, node: &NodeId) -> bool {
+    let Some(node) = table.index_of(node) else { return false };
+    let in_region = table.in_region(partition);
+    let leads = in_region.first() == Some(&table.me());
+    in_region.contains(&node) || leads && table.candidates(partition).contains(&node)
 }

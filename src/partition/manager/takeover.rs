@@ -1,39 +1,72 @@
-//! What a dead node may have taken with it: changes that it was the only one of its region to be told of, and changes of
-//! its own region that it had not yet told others. Whoever stands in for it and the other regions compare their copies.
+//! What a node that died may have taken with it: changes that only it of its region had received, and changes of its own
+//! region that it had not yet sent to others.
+//!
+//! Invariant: for each partition whose leading node in some region has died, the new leader of that region and the leaders
+//! of the other regions compare their copies. The leader of a region is the first candidate of a partition there; no
+//! other node has to do anything.
 
 use std::collections::BTreeMap;
 
 use crate::cluster::{NodeId, Region, RoutingTable};
 use crate::swarm::{Partition, PartitionCount};
+use crate::telemetry::trace::names;
 
-/// Whom this node has to compare which partitions with, after the routes have changed from one table to another.
-pub fn to_compare(before: &RoutingTable, after: &RoutingTable, partitions: PartitionCount) -> Vec<(Partition, NodeId)> {
+/// The partitions that this node has to compare after the routes have changed, each with the node to compare with.
+pub fn comparisons(
+    before: &RoutingTable,
+    after: &RoutingTable,
+    partitions: PartitionCount,
+) -> Vec<(Partition, NodeId)> {
     let mut found = Vec::new();
-    let me = after.node(after.me());
+    // A node that is not a member leads nothing.
+    let Some(own_region) = after.own_region() else { return found };
+    let me = &after.node(after.me()).id;
     for partition in partitions.iter() {
-        let (old, new) = (firsts(before, partition), firsts(after, partition));
-        // A region's first speaks for it; nobody else has to do anything.
-        if new.get(&me.region) != Some(&&me.id) {
+        let (old, new) = (leaders(before, partition), leaders(after, partition));
+        if new.get(own_region) != Some(&me) {
             continue;
         }
-        let gone = |id: &NodeId| after.nodes().iter().all(|node| node.id != *id || !node.alive);
-        let replaced = |region: &Region| old.get(region).is_some_and(|first| gone(first));
-        for (region, first) in new.iter().filter(|(region, _)| **region != &me.region) {
-            if replaced(region) || replaced(&me.region) {
-                found.push((partition, (*first).clone()));
+        let replaced = |region: &Region| old.get(region).is_some_and(|leader| is_gone(after, leader));
+        for (region, leader) in new.iter().filter(|(region, _)| **region != own_region) {
+            if replaced(region) || replaced(own_region) {
+                found.push((partition, (*leader).clone()));
             }
         }
     }
     found
 }
 
-/// The first candidate of each region.
-fn firsts(table: &RoutingTable, partition: Partition) -> BTreeMap<&Region, &NodeId> {
-    let mut firsts = BTreeMap::new();
-    for node in table.candidates(partition).iter().map(|at| table.node(*at)) {
-        firsts.entry(&node.region).or_insert(&node.id);
+/// Logs each node that this one has begun to stand in for, and returns how many partitions it has taken over.
+pub fn log_takeovers(before: &RoutingTable, after: &RoutingTable, partitions: PartitionCount) -> u64 {
+    let mut taken_over: BTreeMap<&NodeId, u64> = BTreeMap::new();
+    for partition in partitions.iter() {
+        let Some(&owner) = before.in_region(partition).first() else { continue };
+        let owner = &before.node(owner).id;
+        let leads = after.in_region(partition).first() == Some(&after.me());
+        // This node itself is never gone, as a leader is alive.
+        if leads && is_gone(after, owner) {
+            *taken_over.entry(owner).or_default() += 1;
+        }
     }
-    firsts
+    for (node, partitions) in &taken_over {
+        tracing::warn!(event = "takeover", %node, partitions, "a node is down, its partitions are taken over");
+        tracing::info_span!(target: names::TARGET, names::span::TAKEOVER, %node, partitions);
+    }
+    taken_over.values().sum()
+}
+
+/// Whether a node is dead or no member any more.
+fn is_gone(table: &RoutingTable, id: &NodeId) -> bool {
+    table.index_of(id).is_none_or(|node| !table.node(node).alive)
+}
+
+/// The first candidate of each region.
+fn leaders(table: &RoutingTable, partition: Partition) -> BTreeMap<&Region, &NodeId> {
+    let mut leaders = BTreeMap::new();
+    for node in table.candidates(partition).iter().map(|at| table.node(*at)) {
+        leaders.entry(&node.region).or_insert(&node.id);
+    }
+    leaders
 }
 
 #[cfg(test)]
@@ -64,35 +97,35 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_in_and_who_told_the_dead_one_compare() {
+    fn the_new_leader_and_those_of_other_regions_compare() {
         let led_by = |table: &RoutingTable, at: Partition, id: &str| {
-            firsts(table, at).values().any(|first| first.as_str() == id)
+            leaders(table, at).values().any(|leader| leader.as_str() == id)
         };
         let before = table("eu-2", &[]);
         let lost: Vec<Partition> = PARTITIONS.iter().filter(|at| led_by(&before, *at, "eu-1")).collect();
         assert!(!lost.is_empty());
 
-        let found = to_compare(&before, &table("eu-2", &["eu-1"]), PARTITIONS);
+        let found = comparisons(&before, &table("eu-2", &["eu-1"]), PARTITIONS);
         assert_eq!(
             found.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
             lost,
-            "the successor compares what it took over"
+            "the new leader compares what it took over"
         );
         assert!(found.iter().all(|(at, node)| led_by(&before, *at, node.as_str()) && node.as_str().starts_with("ap")));
 
-        let mut abroad: Vec<Partition> = Vec::new();
+        let mut elsewhere: Vec<Partition> = Vec::new();
         for me in ["ap-1", "ap-2"] {
-            let found = to_compare(&table(me, &[]), &table(me, &["eu-1"]), PARTITIONS);
+            let found = comparisons(&table(me, &[]), &table(me, &["eu-1"]), PARTITIONS);
             assert!(found.iter().all(|(_, node)| node.as_str() == "eu-2"), "{found:?}");
-            abroad.extend(found.iter().map(|(at, _)| *at));
+            elsewhere.extend(found.iter().map(|(at, _)| *at));
         }
-        abroad.sort_unstable();
-        assert_eq!(abroad, lost, "and so does one node of the other region for each");
+        elsewhere.sort_unstable();
+        assert_eq!(elsewhere, lost, "and so does one node of the other region for each");
     }
 
     #[test]
-    fn nobody_compares_when_nobody_has_died() {
-        assert_eq!(to_compare(&table("eu-2", &[]), &table("eu-2", &[]), PARTITIONS), []);
-        assert_eq!(to_compare(&table("eu-2", &["eu-1"]), &table("eu-2", &[]), PARTITIONS), []);
+    fn without_a_death_no_node_compares() {
+        assert_eq!(comparisons(&table("eu-2", &[]), &table("eu-2", &[]), PARTITIONS), []);
+        assert_eq!(comparisons(&table("eu-2", &["eu-1"]), &table("eu-2", &[]), PARTITIONS), []);
     }
 }

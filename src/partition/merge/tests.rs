@@ -3,17 +3,19 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::partition::anti_entropy::chunk::chunk;
 use crate::partition::anti_entropy::digest::Window;
-use crate::partition::anti_entropy::pull::chunk;
+use crate::partition::anti_entropy::scan::ScanScope;
 use crate::partition::record_codec::RecordBatch;
 use crate::partition::testing::*;
 use crate::swarm::{Event, Partition, PartitionCount};
 
-/// All of one node's copy, as the other gets it.
+/// The whole copy of a node, as another node receives it.
 fn copy(node: &Node) -> Vec<u8> {
-    let chunk = chunk(&node.partitions, Partition(0), u64::MAX, &[], usize::MAX, node.now).unwrap();
+    let scope = ScanScope { partition: Partition(0), buckets: u64::MAX, budget: usize::MAX };
+    let chunk = chunk(&node.partitions, node.now, &[], scope).unwrap();
     assert!(chunk.next.is_empty());
-    chunk.pieces
+    chunk.batch
 }
 
 #[derive(Clone, Debug)]
@@ -76,8 +78,8 @@ proptest! {
                     nodes[*to].merge_deltas(delta, 0);
                 }
                 Step::Copy { from } if copies => {
-                    let pieces = copy(&nodes[from]);
-                    nodes[1 - from].merge_chunk(&pieces, 0);
+                    let batch = copy(&nodes[from]);
+                    nodes[1 - from].merge_chunk(&batch, 0);
                 }
                 Step::Renew { .. } | Step::Deliver(_) | Step::Copy { .. } => {}
             }
@@ -90,10 +92,10 @@ proptest! {
             nodes[*to].merge_deltas(delta, 0);
         }
         if copies {
-            let pieces = copy(&nodes[0]);
-            nodes[1].merge_chunk(&pieces, 0);
-            let pieces = copy(&nodes[1]);
-            nodes[0].merge_chunk(&pieces, 0);
+            let batch = copy(&nodes[0]);
+            nodes[1].merge_chunk(&batch, 0);
+            let batch = copy(&nodes[1]);
+            nodes[0].merge_chunk(&batch, 0);
         }
         let [first, second] = [0, 1].map(|at| nodes[at].counts(0).completed as usize);
         prop_assert!(first <= completed.len());
@@ -101,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stopped_peer_never_returns_by_deltas_nor_by_chunks(
+    fn a_stopped_peer_returns_neither_by_deltas_nor_by_chunks(
         before in prop::collection::vec((0u64..600, any::<bool>()), 1..10),
         arrivals in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0u32..600, 0u64..400_000), 1..60),
         others in 0u32..60,
@@ -152,13 +154,13 @@ fn news_are_passed_on_once() {
 }
 
 #[test]
-fn a_record_that_has_waited_for_too_long_is_expired_whatever_the_sum() {
+fn a_record_that_has_waited_too_long_is_expired_even_if_ages_overflow() {
     let mut origin = Node::new(PartitionCount::new(1), 5, WALL);
     let delta = origin.announce(false, 0, 1, Event::Started, false).unwrap();
     for waited in [u32::from(TTL) + 1, 40_000, 65_530, 65_535, 65_536, 65_537, 131_072, u32::MAX] {
         let mut node = Node::new(PartitionCount::new(1), 900, WALL);
         assert!(node.merge_deltas(&delta, waited).is_empty());
-        assert_eq!(node.merge_chunk(&delta, waited), Taken { expired: 1, ..Taken::default() });
+        assert_eq!(node.merge_chunk(&delta, waited), MergeCounts { expired: 1, ..MergeCounts::default() });
         assert!(node.partitions.v4.is_empty(), "{waited}");
     }
     let mut node = Node::new(PartitionCount::new(1), 900, WALL);
@@ -167,26 +169,26 @@ fn a_record_that_has_waited_for_too_long_is_expired_whatever_the_sum() {
 }
 
 #[test]
-fn a_stamp_from_the_far_future_is_brought_to_our_time_and_counted() {
+fn a_stamp_from_the_far_future_is_replaced_by_our_time_and_counted() {
     let (mut ahead, mut node) =
         (Node::new(PartitionCount::new(1), 5, WALL + 3_600_000), Node::new(PartitionCount::new(1), 900, WALL));
     let delta = ahead.announce(false, 0, 1, Event::Started, false).unwrap();
     let taken = node.merge_chunk(&delta, 7);
-    assert_eq!(taken, Taken { kept: 1, changed: 1, ahead: 1, ..Taken::default() });
+    assert_eq!(taken, MergeCounts { kept: 1, changed: 1, ahead: 1, ..MergeCounts::default() });
     assert_eq!(node.partitions.v4.records(&info_hash(0))[0].stamp.time(), HlcTime::from_millis(WALL - 7_000));
 }
 
 #[test]
-fn pieces_that_are_not_whole_are_not_merged_at_all() {
-    let (mut node, mut pieces) = (Node::new(PartitionCount::new(1), 900, WALL), RecordBatch::default());
+fn a_truncated_batch_is_not_merged_at_all() {
+    let (mut node, mut batch) = (Node::new(PartitionCount::new(1), 900, WALL), RecordBatch::default());
     let record = Record::<V4> {
         stamp: Stamp::new(HlcTime::from_millis(WALL), Role::Leecher, false),
         seen: node.second(),
         key: [1; 6],
     };
-    pieces.push_one(&info_hash(0), &record, node.second());
-    let bytes = [pieces.bytes(), &[4]].concat();
+    batch.push_one(&info_hash(0), &record, node.second());
+    let bytes = [batch.bytes(), &[4]].concat();
     assert_eq!(merge_chunk(&bytes, 0, &mut node.partitions, node.now), Err(Malformed));
-    assert_eq!(merge_deltas(&bytes, 0, &mut node.partitions, node.now, |_, _| {}), Err(Malformed));
+    assert!(CheckedBatch::new(&bytes).is_err());
     assert!(node.partitions.v4.is_empty());
 }

@@ -5,29 +5,19 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Corrupt files that are kept for whoever wants to look at them.
+/// How many corrupt files are kept for inspection.
 const KEEP_CORRUPT: usize = 3;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// It cannot be made or written to.
     #[error("cannot write to the data directory {}: {error}; make it writable or change node.data_dir", path.display())]
-    Unusable {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Another node has it.
+    Unusable { path: PathBuf, error: io::Error },
     #[error("the data directory {} is in use by another node; stop that one or change node.data_dir", path.display())]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
 }
 
-/// A data directory that is ours as long as this value lives.
+/// A data directory that is locked as long as this value lives.
 #[derive(Debug)]
 pub struct DataDir {
     snapshots: PathBuf,
@@ -35,7 +25,7 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory if it is not there, and locks it.
+    /// Creates the directory if it does not exist, and locks it.
     ///
     /// # Errors
     /// See [`DataDirError`].
@@ -50,7 +40,7 @@ impl DataDir {
             TryLockError::Error(error) => unusable(error),
         })?;
         let dir = Self { snapshots, _lock: lock };
-        // Leftovers of a crash; and now it shows whether files can be made.
+        // Removes what a crash left behind, and finds out whether files can be created.
         dir.numbered(".snap.tmp")
             .and_then(|left| left.into_iter().try_for_each(|(_, path)| fs::remove_file(path)))
             .and_then(|()| dir.create(0))
@@ -59,7 +49,7 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Makes the temporary file of an owner. Others may not read it: it tells who shares what.
+    /// Creates the temporary file of an owner. Other users may not read it: it shows who shares what.
     pub fn create(&self, number: usize) -> io::Result<File> {
         File::options().create(true).truncate(true).write(true).mode(0o600).open(self.temporary(number))
     }
@@ -69,7 +59,7 @@ impl DataDir {
         self.snapshots.join(format!("owner-{owner}.snap"))
     }
 
-    /// The file in which that snapshot is made.
+    /// The file in which that snapshot is written.
     pub fn temporary(&self, owner: usize) -> PathBuf {
         self.snapshots.join(format!("owner-{owner}.snap.tmp"))
     }
@@ -82,7 +72,7 @@ impl DataDir {
         self.numbered(".snap")
     }
 
-    /// Puts the temporary files of these owners, which are on the disk by now, in place of their snapshots.
+    /// Replaces the snapshots of these owners with their temporary files, which are on the disk by now.
     ///
     /// # Errors
     /// When a file cannot be renamed, or the directory not be written to the disk.
@@ -91,12 +81,12 @@ impl DataDir {
         File::open(&self.snapshots)?.sync_all()
     }
 
-    /// Removes temporary files. What cannot be removed is overwritten later.
+    /// Removes temporary files. Those that cannot be removed are overwritten later.
     pub fn discard(&self, owners: impl IntoIterator<Item = usize>) {
         owners.into_iter().for_each(|owner| _ = fs::remove_file(self.temporary(owner)));
     }
 
-    /// Removes the snapshots of owners from `count` on, which do not exist any more.
+    /// Removes the snapshots of owners from number `count` on, which do not exist any more.
     pub fn remove_from(&self, count: usize) {
         let surplus = self.list().unwrap_or_default().into_iter().filter(|(owner, _)| *owner >= count);
         surplus.for_each(|(_, path)| _ = fs::remove_file(path));
@@ -138,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_has_one_node_at_a_time() {
+    fn a_directory_is_used_by_one_node_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/data");
         let first = DataDir::open(&path).unwrap();
@@ -148,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_cannot_be_a_directory_is_told() {
+    fn a_path_that_cannot_be_a_directory_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, "").unwrap();

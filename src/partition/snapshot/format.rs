@@ -4,21 +4,21 @@
 //! file    = magic (8 bytes) · version (u16) · frame…            all numbers little-endian
 //! frame   = length (u32) · CRC-32 of length and payload (u32) · payload
 //! payload = 0 · wall (u64) · node id                            once, the first
-//!         | 1 · wall (u64) · pieces                             any number; see `pieces.rs`
+//!         | 1 · wall (u64) · batch                              any number; see `record_codec`
 //!         | 2 · data frames (u64) · records (u64)               once, the last: without it the file is torn
 //! ```
 //!
-//! `wall` is milliseconds since the Unix epoch. Each data frame has its own, so that ages go on from the moment when
-//! they were read.
+//! `wall` is in milliseconds since the Unix epoch. Each data frame has its own, so that ages continue from the moment
+//! when they were read.
 
 use std::io::{self, Read};
 
-use crate::partition::record_codec::{self, RecordBatch, Saved, SwarmRecords};
+use crate::partition::record_codec::{self, AgedRecord, RecordBatch, SwarmRecords};
 use crate::swarm::{AddressFamily, Family, InfoHash, V4, V6};
 
 const MAGIC: [u8; 8] = *b"TIDSNAP\n";
 const VERSION: u16 = 1;
-/// A length beyond this is no length: it bounds what a corrupt file makes us allocate.
+/// A greater length is not valid: this bounds what a corrupt file makes us allocate.
 const MAX_PAYLOAD: usize = 1 << 20;
 
 const KIND_HEADER: u8 = 0;
@@ -27,28 +27,23 @@ const KIND_FOOTER: u8 = 2;
 
 /// Why a file cannot be read further.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// The system cannot read it.
+pub enum SnapshotError {
     #[error("it cannot be read ({0})")]
     Io(#[source] io::Error),
-    /// It begins with something else.
     #[error("it is not a snapshot")]
     NotASnapshot,
-    /// Another version of the format.
     #[error("it has format version {0}, and this version of tidings reads only {VERSION}")]
     Version(u16),
-    /// It ends too early.
     #[error("it ends in the middle")]
     Torn,
-    /// Bytes have changed since they were written.
     #[error("a checksum does not match")]
     Checksum,
-    /// The checksum matches, the content makes no sense.
-    #[error("its content makes no sense")]
+    /// The checksum matches, but the content is not valid.
+    #[error("its content is malformed")]
     Malformed,
 }
 
-/// The begin of a file.
+/// The start of a file.
 pub fn header(node_id: &str, wall: u64) -> Vec<u8> {
     let payload = [&[KIND_HEADER][..], &wall.to_le_bytes(), node_id.as_bytes()].concat();
     [&MAGIC[..], &VERSION.to_le_bytes(), &frame_head(&payload), &payload].concat()
@@ -77,67 +72,58 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// The payload of a data frame in the making, whose ages are as of `wall`.
+/// The payload of an empty data frame, whose ages are as of `wall`.
 pub fn data_frame(wall: u64) -> RecordBatch {
     RecordBatch::after([&[KIND_DATA][..], &wall.to_le_bytes()].concat())
 }
 
-/// Some records of a swarm.
+/// Some records of a swarm, as read from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece<F: AddressFamily> {
-    /// The swarm.
+pub struct SavedSwarm<F: AddressFamily> {
     pub info_hash: InfoHash,
-    /// Its completed count.
     pub completed: u32,
-    /// The records.
-    pub records: Vec<Saved<F>>,
+    pub records: Vec<AgedRecord<F>>,
 }
 
-impl<F: AddressFamily> From<SwarmRecords<'_>> for Piece<F> {
-    fn from(part: SwarmRecords<'_>) -> Self {
-        Self { info_hash: part.info_hash, completed: part.completed, records: part.records().collect() }
+impl<F: AddressFamily> From<SwarmRecords<'_>> for SavedSwarm<F> {
+    fn from(swarm: SwarmRecords<'_>) -> Self {
+        Self { info_hash: swarm.info_hash, completed: swarm.completed, records: swarm.records().collect() }
     }
 }
 
-/// A piece of either family.
+/// Some records of a swarm of either family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AnyPiece {
-    /// IPv4.
-    V4(Piece<V4>),
-    /// IPv6.
-    V6(Piece<V6>),
+pub enum AnySwarm {
+    V4(SavedSwarm<V4>),
+    V6(SavedSwarm<V6>),
 }
 
-impl AnyPiece {
-    /// The swarm.
+impl AnySwarm {
     pub fn info_hash(&self) -> &InfoHash {
         match self {
-            Self::V4(piece) => &piece.info_hash,
-            Self::V6(piece) => &piece.info_hash,
+            Self::V4(swarm) => &swarm.info_hash,
+            Self::V6(swarm) => &swarm.info_hash,
         }
     }
 
-    /// Records in it.
     pub fn records(&self) -> usize {
         match self {
-            Self::V4(piece) => piece.records.len(),
-            Self::V6(piece) => piece.records.len(),
+            Self::V4(swarm) => swarm.records.len(),
+            Self::V6(swarm) => swarm.records.len(),
         }
     }
 }
 
-/// A whole data frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct DataFrame {
     /// When its ages were true, in milliseconds since the Unix epoch.
     pub wall: u64,
-    /// What it holds.
-    pub pieces: Vec<AnyPiece>,
+    pub swarms: Vec<AnySwarm>,
 }
 
 /// Reads the data frames of a file.
 #[derive(Debug)]
-pub struct Frames<R> {
+pub struct FrameReader<R> {
     source: R,
     offset: u64,
     frames: u64,
@@ -145,24 +131,24 @@ pub struct Frames<R> {
     ended: bool,
 }
 
-impl<R: Read> Frames<R> {
+impl<R: Read> FrameReader<R> {
     /// Reads up to the first data frame.
     ///
     /// # Errors
-    /// See [`Fault`].
-    pub fn open(mut source: R) -> Result<Self, Fault> {
+    /// See [`SnapshotError`].
+    pub fn open(mut source: R) -> Result<Self, SnapshotError> {
         let magic: [u8; 8] = array(&mut source)?;
         if magic != MAGIC {
-            return Err(Fault::NotASnapshot);
+            return Err(SnapshotError::NotASnapshot);
         }
         let version = u16::from_le_bytes(array(&mut source)?);
         if version != VERSION {
-            return Err(Fault::Version(version));
+            return Err(SnapshotError::Version(version));
         }
         let header = payload(&mut source)?;
-        // The wall clock and the node's name are for a person with a hex editor.
+        // The wall clock and the node's name are for people with a hex editor.
         if header.first() != Some(&KIND_HEADER) || header.len() < 9 {
-            return Err(Fault::Malformed);
+            return Err(SnapshotError::Malformed);
         }
         let offset = 10 + framed(&header);
         Ok(Self { source, offset, frames: 0, records: 0, ended: false })
@@ -173,11 +159,11 @@ impl<R: Read> Frames<R> {
         self.offset
     }
 
-    /// The next data frame; `None` at the end of a complete file. After an error there is no more to be had.
+    /// The next data frame; `None` at the end of a complete file. Nothing can be read after an error.
     ///
     /// # Errors
-    /// See [`Fault`].
-    pub fn read(&mut self) -> Result<Option<Frame>, Fault> {
+    /// See [`SnapshotError`].
+    pub fn read(&mut self) -> Result<Option<DataFrame>, SnapshotError> {
         if self.ended {
             return Ok(None);
         }
@@ -186,26 +172,26 @@ impl<R: Read> Frames<R> {
         match rest.take::<1>()? {
             [KIND_DATA] => {
                 let wall = u64::from_le_bytes(rest.take()?);
-                let mut pieces = Vec::new();
-                for part in record_codec::parts(rest.0) {
-                    let part = part.map_err(|record_codec::Malformed| Fault::Malformed)?;
-                    let piece = match part.family {
-                        Family::V4 => AnyPiece::V4(part.into()),
-                        Family::V6 => AnyPiece::V6(part.into()),
+                let mut swarms = Vec::new();
+                for swarm in record_codec::swarms(rest.0) {
+                    let swarm = swarm.map_err(|record_codec::Malformed| SnapshotError::Malformed)?;
+                    let swarm = match swarm.family {
+                        Family::V4 => AnySwarm::V4(swarm.into()),
+                        Family::V6 => AnySwarm::V6(swarm.into()),
                     };
-                    self.records += piece.records() as u64;
-                    pieces.push(piece);
+                    self.records += swarm.records() as u64;
+                    swarms.push(swarm);
                 }
                 self.frames += 1;
                 self.offset += framed(&payload);
-                Ok(Some(Frame { wall, pieces }))
+                Ok(Some(DataFrame { wall, swarms }))
             }
             [KIND_FOOTER] => {
                 let totals = (u64::from_le_bytes(rest.take()?), u64::from_le_bytes(rest.take()?));
                 self.ended = true;
-                if totals == (self.frames, self.records) { Ok(None) } else { Err(Fault::Malformed) }
+                if totals == (self.frames, self.records) { Ok(None) } else { Err(SnapshotError::Malformed) }
             }
-            _ => Err(Fault::Malformed),
+            _ => Err(SnapshotError::Malformed),
         }
     }
 }
@@ -215,37 +201,37 @@ fn framed(payload: &[u8]) -> u64 {
     8 + payload.len() as u64
 }
 
-fn array<const N: usize>(source: &mut impl Read) -> Result<[u8; N], Fault> {
+fn array<const N: usize>(source: &mut impl Read) -> Result<[u8; N], SnapshotError> {
     let mut bytes = [0; N];
     source.read_exact(&mut bytes).map_err(torn)?;
     Ok(bytes)
 }
 
-fn torn(error: io::Error) -> Fault {
-    if error.kind() == io::ErrorKind::UnexpectedEof { Fault::Torn } else { Fault::Io(error) }
+fn torn(error: io::Error) -> SnapshotError {
+    if error.kind() == io::ErrorKind::UnexpectedEof { SnapshotError::Torn } else { SnapshotError::Io(error) }
 }
 
-fn payload(source: &mut impl Read) -> Result<Vec<u8>, Fault> {
+fn payload(source: &mut impl Read) -> Result<Vec<u8>, SnapshotError> {
     let length: [u8; 4] = array(source)?;
     let expected = u32::from_le_bytes(array(source)?);
     let count = u32::from_le_bytes(length) as usize;
     if count > MAX_PAYLOAD {
-        return Err(Fault::Checksum);
+        return Err(SnapshotError::Checksum);
     }
     let mut payload = vec![0; count];
     source.read_exact(&mut payload).map_err(torn)?;
     if checksum(length, &payload) != expected {
-        return Err(Fault::Checksum);
+        return Err(SnapshotError::Checksum);
     }
     Ok(payload)
 }
 
-/// What is left of a payload.
+/// The unread rest of a payload.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(Fault::Malformed)?;
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(SnapshotError::Malformed)?;
         self.0 = rest;
         Ok(*taken)
     }

@@ -1,4 +1,4 @@
-//! What is saved comes back, whatever happens to the file and to the clocks.
+//! What is saved is restored, whatever happens to the file and to the clocks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::format::{self, Frame, Frames};
-use super::restore::{Report, merge, read};
-use super::walk::{MAX_STEP, Walk};
+use super::copier::{MAX_STEP, OwnerCopier};
+use super::format::{self, DataFrame, FrameReader};
+use super::reader::{ReadReport, merge_swarms, read_snapshot};
 use crate::clock::Now;
 use crate::partition::Partitions;
 use crate::swarm::{
@@ -68,9 +68,9 @@ impl Tracker {
     /// A whole file, made in steps, with something happening between them.
     fn save(&mut self, budget: usize, mut between: impl FnMut(&mut Self)) -> Vec<u8> {
         let mut file = format::header("node-1", self.now.wall_millis);
-        let (mut walk, mut frames, mut records) = (Walk::new(), 0, 0);
+        let (mut copier, mut frames, mut records) = (OwnerCopier::new(), 0, 0);
         loop {
-            let step = walk.step(&self.partitions, self.now, budget);
+            let step = copier.step(&self.partitions, self.now, budget);
             assert!(step.frame.records <= MAX_STEP);
             file.extend_from_slice(&format::frame_head(step.frame.bytes()));
             file.extend_from_slice(step.frame.bytes());
@@ -87,17 +87,18 @@ impl Tracker {
 
     /// Loads a file; returns how many records had expired.
     fn load(&mut self, file: &[u8]) -> u64 {
-        let mut report = Report::default();
+        let mut report = ReadReport::default();
         let (partitions, now) = (&mut self.partitions, self.now);
-        read(file, now.wall_millis, TTL, &mut report, |piece| {
-            assert_eq!(merge(&[piece], partitions, now).refused, 0);
+        read_snapshot(file, now.wall_millis, TTL, &mut report, |swarm| {
+            assert_eq!(merge_swarms(&[swarm], partitions, now).refused, 0);
         })
         .unwrap();
         report.expired
     }
 
     fn contents(&self) -> (Records, Completed) {
-        let (mut records, mut completed) = Default::default();
+        let mut records = Records::new();
+        let mut completed = Completed::new();
         let second = Second::new(self.now.uptime.as_secs());
         collect(&self.partitions.v4, second, &mut records, &mut completed);
         collect(&self.partitions.v6, second, &mut records, &mut completed);
@@ -124,7 +125,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn what_is_saved_comes_back_as_old_as_it_is(
+    fn saved_records_are_restored_with_their_age(
         announces in prop::collection::vec((any::<bool>(), 0u32..6, 0u32..60, event(), any::<bool>(), 0u64..90), 0..250),
         budget in 1usize..200,
         gap_millis in 0u64..2_000_000,
@@ -150,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn no_content_makes_the_reader_panic(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..4)) {
+    fn arbitrary_content_does_not_panic(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..4)) {
         let mut file = format::header("node-1", WALL);
         for mut payload in payloads {
             if let Some(kind) = payload.first_mut() {
@@ -165,8 +166,8 @@ proptest! {
 }
 
 /// All whole frames, and whether there was a fault.
-fn read_all(file: &[u8]) -> (Vec<Frame>, bool) {
-    let Ok(mut reader) = Frames::open(file) else { return (Vec::new(), true) };
+fn read_all(file: &[u8]) -> (Vec<DataFrame>, bool) {
+    let Ok(mut reader) = FrameReader::open(file) else { return (Vec::new(), true) };
     let mut frames = Vec::new();
     loop {
         match reader.read() {
@@ -250,7 +251,7 @@ fn the_bytes_of_version_1_stay_readable() {
 }
 
 #[test]
-fn a_large_swarm_is_copied_in_pieces() {
+fn a_large_swarm_is_copied_in_steps() {
     let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     for peer in 0..50_000 {
         before.announce(false, peer % 50 / 49, peer, Event::Started, peer % 4 == 0);
@@ -262,7 +263,7 @@ fn a_large_swarm_is_copied_in_pieces() {
 }
 
 #[test]
-fn a_large_swarm_that_changes_meanwhile_lacks_no_more_peers_than_changed() {
+fn the_copy_of_a_changing_large_swarm_lacks_at_most_the_changed_peers() {
     let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     for peer in 0..60_000 {
         before.announce(false, 0, peer, Event::Started, peer % 2 == 0);
@@ -285,7 +286,7 @@ fn a_large_swarm_that_changes_meanwhile_lacks_no_more_peers_than_changed() {
 }
 
 #[test]
-fn swarms_that_vanish_meanwhile_hide_no_others() {
+fn swarms_that_vanish_during_a_copy_hide_no_others() {
     let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     (0..3_000).for_each(|swarm| before.announce(false, swarm, 1, Event::Started, false));
     before.pass(u64::from(TTL) - 10);
@@ -301,7 +302,7 @@ fn swarms_that_vanish_meanwhile_hide_no_others() {
 }
 
 #[test]
-fn a_clock_that_went_back_an_hour_loses_nothing_and_lets_peers_speak() {
+fn after_a_clock_went_back_an_hour_nothing_is_lost_and_announces_win() {
     let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     before.announce(false, 1, 1, Event::Started, false);
     before.announce(false, 1, 2, Event::Started, true);
@@ -328,7 +329,7 @@ fn a_clock_that_went_back_an_hour_loses_nothing_and_lets_peers_speak() {
 }
 
 #[test]
-fn a_stamp_a_little_ahead_is_kept_and_passed_by_the_next() {
+fn a_stamp_slightly_ahead_is_kept() {
     let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     before.announce(false, 1, 1, Event::Started, false);
     let file = before.save(100, |_| {});
@@ -338,7 +339,7 @@ fn a_stamp_a_little_ahead_is_kept_and_passed_by_the_next() {
 }
 
 #[test]
-fn an_old_snapshot_is_expired_as_a_whole() {
+fn an_old_snapshot_expires_completely() {
     let mut before = Tracker::new(1, PartitionCount::new(16), 0, WALL);
     (0..100).for_each(|peer| before.announce(false, 1, peer, Event::Started, false));
     let file = before.save(100, |_| {});

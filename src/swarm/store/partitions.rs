@@ -1,9 +1,9 @@
-//! A store by partition: to walk one, to know its size, to drop it.
+//! Operations on one partition of a store: scan it, count its swarms, drop it.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::index::order;
+use super::super::index::scan_order;
 use super::super::record::{AddressFamily, Record};
 use super::super::stamp::Role;
 use super::{InfoHash, Store};
@@ -15,35 +15,24 @@ impl<F: AddressFamily> Store<F> {
         self.indexes.get(partition.index()).map_or(0, |index| index.len())
     }
 
-    /// The info hashes of all swarms in a partition, in no order.
-    pub fn partition_swarms(&self, partition: Partition) -> Vec<InfoHash> {
-        let mut swarms = Vec::with_capacity(self.partition_len(partition));
-        if let Some(index) = self.indexes.get(partition.index()) {
-            let mut positions = Vec::new();
-            index.some(usize::MAX, &mut positions);
-            swarms.extend(positions.into_iter().map(|at| self.swarms[at].info_hash));
-        }
-        swarms
-    }
-
-    /// The swarms of a partition whose keyed hash is in this range of [`order`] and in a strand, told by its greatest
-    /// four bits, whose bit is set: by order, then by info hash.
+    /// The swarms of a partition whose keyed hash is in this range of [`scan_order`], and in a stripe (the top four bits
+    /// of the hash) whose bit is set: in scan order, then by info hash.
     pub fn swarms_between(
         &self,
         partition: Partition,
         range: &RangeInclusive<u32>,
-        strands: u16,
+        stripes: u16,
     ) -> Vec<(u64, InfoHash)> {
         let mut swarms = Vec::new();
         if let Some(index) = self.indexes.get(partition.index()) {
             let hash_of = |at: usize| self.hash.info_hash(&self.swarms[at].info_hash);
-            index.range(range, strands, &hash_of, &mut |at, hash| swarms.push((hash, self.swarms[at].info_hash)));
+            index.range(range, stripes, &hash_of, &mut |at, hash| swarms.push((hash, self.swarms[at].info_hash)));
         }
-        swarms.sort_unstable_by_key(|(hash, info_hash)| (order(*hash), *info_hash));
+        swarms.sort_unstable_by_key(|(hash, info_hash)| (scan_order(*hash), *info_hash));
         swarms
     }
 
-    /// The records of a swarm whose keys' keyed hash is in this range of [`order`], in no order.
+    /// The records of a swarm whose keys' keyed hash is in this range of [`scan_order`], in no order.
     pub fn records_between(&self, hash: u64, info_hash: &InfoHash, range: &RangeInclusive<u32>) -> Vec<Record<F>> {
         let Some(at) = self.find(hash, info_hash) else { return Vec::new() };
         self.swarms[at].peers.records_between(&self.hash, range)
@@ -55,12 +44,12 @@ impl<F: AddressFamily> Store<F> {
         Some((self.swarms[at].completed, self.swarms[at].peers.records()))
     }
 
-    /// The hash by which swarms and peers are placed, of an info hash.
+    /// The keyed hash of an info hash, by which swarms are placed.
     pub fn hash(&self, info_hash: &InfoHash) -> u64 {
         self.hash.info_hash(info_hash)
     }
 
-    /// Removes up to `budget` swarms of a partition, and gives back what they used of the quota. True when none is left.
+    /// Removes up to `budget` swarms of a partition, and releases their share of the quota. Returns true when none is left.
     pub fn drop_partition_step(&mut self, partition: Partition, budget: usize) -> bool {
         let Some(index) = self.indexes.get(partition.index()) else { return true };
         let mut positions = Vec::new();

@@ -1,30 +1,30 @@
 //! Records that were made elsewhere or earlier, and how the completed counts of several nodes become one.
 //!
-//! Every node counts the completions that it is told of by clients. A count alone cannot be merged: of 5 here and 6
-//! there nobody knows whether one completion is missing or eleven happened. But each completion is one peer's, whose
+//! Every node counts the completions that clients report to it. A count alone cannot be merged: of 5 here and 6
+//! there it is unknown whether one completion is missing or eleven happened. But each completion is one peer's, whose
 //! record carries the flag [`super::Stamp::counted`] from then on. So there are two ways for a count to travel:
 //!
 //! - A **delta** is one peer's news. The node that takes it raises its count by one if the record is counted and its own
-//!   record of that peer was not: exactly what the other node did when the client told it. Repeated, or after the same
-//!   completion was seen by another way, it finds the flag set and raises nothing.
+//!   record of that peer was not: exactly what the other node did when the client reported it. Repeated, or after the same
+//!   completion arrived by another path, it finds the flag set and raises nothing.
 //! - A **copy** of a swarm (a snapshot, a chunk) brings all counted records and the count that belongs to them. It sets
 //!   the flags without raising the count, and then takes the greater of both counts. Completions that only one of both
 //!   had are then missing from the sum where both had some, for good if their deltas are lost; but never is one counted
 //!   twice, and all copies become equal.
 //!
-//! A copy must not say a count that is newer than the records in it, as then deltas of the records that are missing
+//! A copy must not carry a count that is newer than the records in it, as then deltas of the records that are missing
 //! would count again. A node that lost a counted record which others still have, by a cap or because its own copy was
-//! the older one, counts that peer again when it is told of it; nothing in the store could tell it better.
+//! the older one, counts that peer again when it receives it; nothing in the store could prevent that.
 
 use super::super::record::{AddressFamily, Record, Second};
 use super::{InfoHash, Store};
 
-/// What became of a record that was merged.
+/// The outcome of merging a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Merged {
-    /// False when a cap forbids to keep it.
+    /// False if a cap prevented storing it.
     pub kept: bool,
-    /// It was news: the store holds it now and held another or none before.
+    /// The store now holds this record and held another one or none before.
     pub changed: bool,
 }
 

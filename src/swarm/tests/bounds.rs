@@ -56,14 +56,14 @@ fn a_full_quota_keeps_known_peers_and_tells_new_ones_of_others() {
         assert_eq!(tracker.leecher(0, number).0.leechers, 40.min(number + 1));
     }
     assert_eq!(tracker.store.totals().refused, 5);
-    let (counts, told) = tracker.leecher(0, 44);
-    assert_eq!((counts.leechers, told.len()), (40, 40), "it is told of all that are kept");
+    let (counts, returned) = tracker.leecher(0, 44);
+    assert_eq!((counts.leechers, returned.len()), (40, 40), "it is sent all that are stored");
     assert_eq!(tracker.seeder(0, 7).0, Counts { seeders: 1, leechers: 39, partial_seeds: 0, completed: 1 });
     let stamp = Stamp::new(HlcTime::from_millis(1), Role::Leecher, false);
     let record = |number| Record::<V4> { stamp, seen: Second::new(65_000), key: key::<V4>(number) };
     assert!(
         !tracker.store.merge(info_hash(0), record(44), tracker.now()).kept,
-        "a replica is told that it was not kept"
+        "a replica learns that it was not stored"
     );
     assert!(tracker.store.merge(info_hash(0), record(1), tracker.now()).kept);
 

@@ -55,7 +55,7 @@ struct Tracker<F: AddressFamily> {
     clock: Hlc,
     /// The clock's reading at the latest announce.
     last: HlcTime,
-    /// What the latest announce has to tell to other nodes.
+    /// What the latest announce has to replicate to other nodes.
     change: Option<Record<F>>,
     /// Seconds since the start.
     now: u64,
@@ -76,7 +76,7 @@ impl<F: AddressFamily> Tracker<F> {
         Second::new(self.now)
     }
 
-    /// Announces a peer and returns the counts and the peers that it is told of.
+    /// Announces a peer and returns the counts and the peers returned to it.
     fn announce(
         &mut self,
         swarm: u32,

@@ -34,7 +34,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// An announce, of which the store says that others have to learn of `change`. When a renewal is told is the
+    /// An announce, of which the store says that others have to learn of `change`. When a renewal is replicated is the
     /// store's choice, within the bounds that are asserted here.
     #[expect(clippy::too_many_arguments, reason = "one announce and what came of it")]
     pub fn announce<F: AddressFamily>(
@@ -54,9 +54,9 @@ impl Model {
         }
         let renews = matches!(event, Event::None | Event::Paused) && alive.is_some_and(|it| it.stamp.role() == role);
         if change.is_none() {
-            let told = alive.filter(|_| renews).expect("only a renewal is not told").stamp;
-            assert!(time.millis() < told.time().millis() + u64::from(TTL / 4) * 1000, "each quarter");
-            self.swarms.entry(swarm).or_default().peers.insert(number, Known { stamp: told, seen: now });
+            let replicated = alive.filter(|_| renews).expect("only a renewal is not replicated").stamp;
+            assert!(time.millis() < replicated.time().millis() + u64::from(TTL / 4) * 1000, "each quarter");
+            self.swarms.entry(swarm).or_default().peers.insert(number, Known { stamp: replicated, seen: now });
             return;
         }
         let swarm = self.swarms.entry(swarm).or_default();
@@ -104,7 +104,7 @@ impl Model {
         }
     }
 
-    /// The peers that `asker` may be told of.
+    /// The peers that `asker` may be sent.
     pub fn useful(&self, swarm: u32, asker: u32, role: Role, now: u64) -> Vec<u32> {
         let wanted = |(number, known): (u32, Known)| {
             let of_use = match role {

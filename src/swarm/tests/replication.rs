@@ -1,4 +1,4 @@
-//! What a store tells other nodes, and what it makes of what they tell.
+//! What a store replicates to other nodes, and how it merges what they send.
 
 use proptest::prelude::*;
 
@@ -7,8 +7,8 @@ use super::*;
 const QUARTER: u64 = TTL as u64 / 4;
 
 impl<F: AddressFamily> Tracker<F> {
-    /// What has to be told of an announce.
-    fn told(&mut self, number: u32, event: Event, seeder: bool) -> Option<Record<F>> {
+    /// The record of an announce that has to be replicated, if any.
+    fn replicated(&mut self, number: u32, event: Event, seeder: bool) -> Option<Record<F>> {
         self.announce(0, number, event, seeder, 0);
         self.change
     }
@@ -26,24 +26,24 @@ proptest! {
     ) {
         let mut tracker = Tracker::<V4>::new();
         tracker.now = start;
-        let first = tracker.told(number, Event::Started, false).unwrap();
-        let (mut told, mut count, mut stamp) = (start, 0, first.stamp);
+        let first = tracker.replicated(number, Event::Started, false).unwrap();
+        let (mut replicated, mut count, mut stamp) = (start, 0, first.stamp);
         for jitter in waits {
             let before = tracker.now;
             tracker.now += interval + interval * jitter / 1_000;
-            match tracker.told(number, Event::None, false) {
+            match tracker.replicated(number, Event::None, false) {
                 Some(record) => {
                     prop_assert!(record.stamp > stamp);
-                    (told, stamp) = (tracker.now, record.stamp);
+                    (replicated, stamp) = (tracker.now, record.stamp);
                     count += 1;
                 }
                 None => {
                     // The last announce that the others do not know of came within a quarter.
-                    prop_assert!(tracker.now - told < QUARTER, "{} after {before}", tracker.now - told);
+                    prop_assert!(tracker.now - replicated < QUARTER, "{} after {before}", tracker.now - replicated);
                 }
             }
             let [held] = tracker.store.records(&info_hash(0)) else { panic!("one peer") };
-            prop_assert_eq!((held.stamp, held.seen), (stamp, tracker.now()), "the age is kept, whatever is told");
+            prop_assert_eq!((held.stamp, held.seen), (stamp, tracker.now()), "the age is kept, whatever is replicated");
         }
         let passed = tracker.now - start;
         // One more for each wrap of the clock, and the begun quarters at both ends.
@@ -60,7 +60,7 @@ proptest! {
             node.now = start;
             node
         });
-        let (mut wall, mut told) = (100_000_000, 0);
+        let (mut wall, mut replicated) = (100_000_000, 0);
         for (at, wait, restarted) in announces {
             wall += wait;
             nodes.iter_mut().for_each(|node| node.now += wait);
@@ -84,13 +84,13 @@ proptest! {
             let time = node.clock.tick(wall * 1_000);
             let outcome = node.store.announce(hash, &announce, key::<V4>(7), node.now(), time);
             if let Some(change) = outcome.change {
-                told = wall;
+                replicated = wall;
                 for node in &mut nodes {
                     let record = Record { seen: node.now(), ..change };
                     node.store.merge_delta(info_hash(0), record, node.now());
                 }
             }
-            prop_assert!(wall - told < QUARTER);
+            prop_assert!(wall - replicated < QUARTER);
         }
     }
 }
@@ -100,7 +100,7 @@ fn everything_but_a_plain_renewal_is_told_at_once() {
     for others in [0, 5, 100] {
         let mut tracker = Tracker::<V4>::new();
         (0..others).for_each(|number| _ = tracker.leecher(0, 1_000 + number));
-        let mut last = tracker.told(1, Event::None, false).expect("a new peer").stamp;
+        let mut last = tracker.replicated(1, Event::None, false).expect("a new peer").stamp;
         let steps = [
             (Event::Started, false, "an event, though nothing changes"),
             (Event::Paused, false, "a leecher that is now a partial seed"),
@@ -114,33 +114,33 @@ fn everything_but_a_plain_renewal_is_told_at_once() {
         ];
         for (event, seeder, what) in steps {
             tracker.now += 1;
-            let record = tracker.told(1, event, seeder).expect(what);
+            let record = tracker.replicated(1, event, seeder).expect(what);
             assert!(record.stamp > last, "{what}");
             last = record.stamp;
         }
-        assert!(tracker.told(1, Event::Stopped, false).is_none(), "nothing is kept of a second stop");
+        assert!(tracker.replicated(1, Event::Stopped, false).is_none(), "nothing is kept of a second stop");
     }
 }
 
 #[test]
 fn partial_seeds_say_so_with_every_announce_and_are_told_once_per_quarter() {
     let mut tracker = Tracker::<V6>::new();
-    let mut told = 0;
+    let mut replicated = 0;
     for _ in 0..100 {
         tracker.now += 20;
-        told += usize::from(tracker.told(1, Event::Paused, false).is_some());
+        replicated += usize::from(tracker.replicated(1, Event::Paused, false).is_some());
     }
-    assert!((3..=5).contains(&told), "{told} times in {} quarters", 2_000 / QUARTER);
+    assert!((3..=5).contains(&replicated), "{replicated} times in {} quarters", 2_000 / QUARTER);
 }
 
 #[test]
 fn peers_that_started_together_are_not_told_together() {
     let mut tracker = Tracker::<V4>::new();
-    (0..1_000).for_each(|number| _ = tracker.told(number, Event::Started, false));
+    (0..1_000).for_each(|number| _ = tracker.replicated(number, Event::Started, false));
     let mut most = 0;
     for _ in 0..70 {
         tracker.now += 10;
-        most = most.max((0..1_000).filter(|number| tracker.told(*number, Event::None, false).is_some()).count());
+        most = most.max((0..1_000).filter(|number| tracker.replicated(*number, Event::None, false).is_some()).count());
     }
     assert!(most < 60, "{most} of 1,000 peers within ten seconds");
 }
@@ -148,19 +148,19 @@ fn peers_that_started_together_are_not_told_together() {
 #[test]
 fn a_wall_clock_that_was_set_back_stops_no_renewals() {
     let mut tracker = Tracker::<V4>::new();
-    tracker.told(1, Event::Started, false);
+    tracker.replicated(1, Event::Started, false);
     // The stamps stand still while the wall clock catches up; the store's own clock goes on.
     let info_hash = info_hash(0);
     let announce = Announce { info_hash, peer: peer::<V4>(1), event: Event::None, seeder: false, num_want: 0 };
-    let mut told = 0;
+    let mut replicated = 0;
     for _ in 0..60 {
         tracker.now += 60;
         let time = tracker.clock.tick(0);
         let hash = keyed_hash().info_hash(&info_hash);
         let outcome = tracker.store.announce(hash, &announce, key::<V4>(1), tracker.now(), time);
-        told += usize::from(outcome.change.is_some());
+        replicated += usize::from(outcome.change.is_some());
     }
-    assert!(told >= 5, "{told} times in an hour");
+    assert!(replicated >= 5, "{replicated} times in an hour");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_partition_can_be_dropped_in_steps_while_the_others_serve() {
     // That of the large swarm.
     let gone = (keyed_hash().info_hash(&info_hash(0)) % 4) as u16;
     for partition in 0..4 {
-        let mut walked = tracker.store.partition_swarms(Partition(partition));
+        let mut walked = partition_swarms(&tracker.store, Partition(partition));
         walked.sort();
         let expected: Vec<_> = (0..700).filter(of(Partition(partition))).map(info_hash).collect();
         assert_eq!((tracker.store.partition_len(Partition(partition)), walked), (expected.len(), expected));
@@ -191,7 +191,7 @@ fn a_partition_can_be_dropped_in_steps_while_the_others_serve() {
         tracker.leecher(1_000 + steps, steps);
     }
     assert!((10..100).contains(&steps), "{steps} steps");
-    assert!(tracker.store.partition_swarms(Partition(gone)).is_empty());
+    assert!(partition_swarms(&tracker.store, Partition(gone)).is_empty());
     // All that is left is whole, and the totals are those of what is left.
     let mut totals = Totals::default();
     for (swarm, counts) in
@@ -221,10 +221,10 @@ fn a_stop_that_is_heard_before_the_start_that_it_ends_is_the_last_word() {
     let (mut elsewhere, mut here) = (Tracker::<V4>::new(), Tracker::<V4>::new());
     here.store.keep_all_stops();
     for life in 0..3 {
-        let started = elsewhere.told(1, Event::Started, life == 1).unwrap();
+        let started = elsewhere.replicated(1, Event::Started, life == 1).unwrap();
         // This node knows nothing of the peer in its first life, and a tombstone in the others.
         here.now += 10;
-        let stopped = here.told(1, Event::Stopped, false).expect("others have to learn of it");
+        let stopped = here.replicated(1, Event::Stopped, false).expect("others have to learn of it");
         assert!(stopped.role() == Role::Stopped && stopped.stamp > started.stamp);
         let late = here.store.merge_delta(info_hash(0), started, here.now());
         assert_eq!(late, Merged { kept: true, changed: false });
@@ -239,17 +239,22 @@ fn a_stop_that_is_heard_before_the_start_that_it_ends_is_the_last_word() {
 fn a_stop_that_is_repeated_keeps_that_a_completion_was_counted() {
     let mut node = Tracker::<V4>::new();
     node.store.keep_all_stops();
-    node.told(1, Event::Started, false);
+    node.replicated(1, Event::Started, false);
     assert_eq!(node.announce(0, 1, Event::Completed, true, 0).0.completed, 1);
     for _ in 0..2 {
         node.now += 1;
-        assert!(node.told(1, Event::Stopped, true).unwrap().stamp.counted());
+        assert!(node.replicated(1, Event::Stopped, true).unwrap().stamp.counted());
     }
 }
 
 #[test]
 fn a_node_by_itself_keeps_no_stop_of_whom_it_does_not_know() {
     let mut node = Tracker::<V4>::new();
-    assert!(node.told(1, Event::Stopped, false).is_none());
+    assert!(node.replicated(1, Event::Stopped, false).is_none());
     assert!(node.store.is_empty());
+}
+
+/// The info hashes of all swarms in a partition.
+fn partition_swarms<F: AddressFamily>(store: &Store<F>, partition: Partition) -> Vec<InfoHash> {
+    store.swarms_between(partition, &(0..=u32::MAX), u16::MAX).into_iter().map(|(_, info_hash)| info_hash).collect()
 }

@@ -1,4 +1,4 @@
-//! Whom the store tells a peer of.
+//! Which peers the store returns.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,9 @@ use super::*;
 fn assert_even(tracker: &mut Tracker<V4>, want: u16, rounds: usize, eligible: &[u32]) {
     let mut seen: HashMap<_, usize> = HashMap::new();
     for _ in 0..rounds {
-        let (_, told) = tracker.announce(0, 1_000_000, Event::None, true, want);
-        assert_eq!(told.len(), eligible.len().min(want.into()));
-        told.into_iter().for_each(|key| *seen.entry(key).or_default() += 1);
+        let (_, returned) = tracker.announce(0, 1_000_000, Event::None, true, want);
+        assert_eq!(returned.len(), eligible.len().min(want.into()));
+        returned.into_iter().for_each(|key| *seen.entry(key).or_default() += 1);
     }
     let share = f64::from(want) / eligible.len() as f64;
     let mean = rounds as f64 * share;
@@ -59,10 +59,10 @@ fn a_leecher_is_told_of_half_uploaders_and_what_one_kind_lacks_the_other_fills()
         let mut tracker = Tracker::<V6>::new();
         (0..leechers).for_each(|number| _ = tracker.leecher(0, number));
         (0..seeders).for_each(|number| _ = tracker.seeder(0, 1_000 + number));
-        let (_, told) = tracker.announce(0, 9_000, Event::None, false, want);
-        assert_eq!(told.len(), usize::from(want));
+        let (_, returned) = tracker.announce(0, 9_000, Event::None, false, want);
+        assert_eq!(returned.len(), usize::from(want));
         let seeds: Vec<_> = (0..seeders).map(|number| key::<V6>(1_000 + number)).collect();
-        assert_eq!(told.iter().filter(|key| seeds.contains(key)).count(), expected_seeders);
+        assert_eq!(returned.iter().filter(|key| seeds.contains(key)).count(), expected_seeders);
     }
 }
 

@@ -105,13 +105,13 @@ impl<F: AddressFamily> Pair<F> {
     }
 
     fn announce(&mut self, swarm: u32, number: u32, event: Event, seeder: bool, num_want: u16) {
-        let (counts, told) = self.tracker.announce(swarm, number, event, seeder, num_want);
+        let (counts, returned) = self.tracker.announce(swarm, number, event, seeder, num_want);
         let now = self.tracker.now;
         self.model.announce(swarm, number, event, seeder, now, self.tracker.last, self.tracker.change);
         let useful = self.model.useful(swarm, number, role(event, seeder), now);
-        assert_eq!(told.len(), useful.len().min(num_want.into()), "num_want is exact");
+        assert_eq!(returned.len(), useful.len().min(num_want.into()), "num_want is exact");
         let useful: Vec<_> = useful.into_iter().map(key::<F>).collect();
-        assert!(told.iter().all(|key| useful.contains(key)), "only living, useful, other peers");
+        assert!(returned.iter().all(|key| useful.contains(key)), "only living, useful, other peers");
         assert_eq!(counts, self.tracker.counts(swarm));
     }
 
@@ -144,7 +144,7 @@ impl<F: AddressFamily> Pair<F> {
             assert_eq!(held, expected);
 
             if records.is_empty() && counts == Counts::default() {
-                // Nobody was left in it, so it may be forgotten, and with it its completed count.
+                // It had no peers left, so it may be forgotten, and with it its completed count.
                 assert!(!self.model.remembers(swarm, now));
                 self.model.swarms.remove(&swarm);
             } else {

@@ -7,8 +7,8 @@ use super::*;
 fn trap_05_a_peer_is_its_address_not_its_id() {
     let mut tracker = Tracker::<V4>::new();
     tracker.leecher(0, 1);
-    let (counts, told) = tracker.announce(0, 1, Event::Started, false, 50);
-    assert_eq!((counts.leechers, told), (1, vec![]));
+    let (counts, returned) = tracker.announce(0, 1, Event::Started, false, 50);
+    assert_eq!((counts.leechers, returned), (1, vec![]));
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn trap_14_num_want_is_exact() {
             tracker.announce(0, number, Event::None, number % 3 == 0, 0);
         }
         for num_want in [0, 1, 2, 5, 30, 31, 32, 50, 74, 200, u16::MAX] {
-            let (_, told) = tracker.announce(0, 1_000_000, Event::None, false, num_want);
-            assert_eq!(told.len(), usize::from(num_want).min(size as usize), "{num_want} of {size}");
+            let (_, returned) = tracker.announce(0, 1_000_000, Event::None, false, num_want);
+            assert_eq!(returned.len(), usize::from(num_want).min(size as usize), "{num_want} of {size}");
         }
     }
 }
@@ -46,11 +46,11 @@ fn trap_22_completed_is_counted_once() {
     for others in [0, 5, 100] {
         let mut tracker = Tracker::<V4>::new();
         (0..others).for_each(|number| _ = tracker.leecher(0, 1_000 + number));
-        // Not at all for a peer that nobody saw downloading, however often it says so.
+        // Not at all for a peer that was never seen downloading, however often it says so.
         for _ in 0..3 {
             assert_eq!(tracker.announce(0, 1, Event::Completed, true, 0).0.completed, 0);
         }
-        // Once for one that was seen, also when the event is lost and a plain announce tells of it.
+        // Once for one that was seen, also when the event is lost and a plain announce reports it.
         for (number, event) in [(2, Event::Completed), (3, Event::None)] {
             tracker.announce(0, number, Event::Started, false, 0);
             assert_eq!(tracker.announce(0, number, event, true, 0).0.completed, number - 1);
@@ -71,7 +71,7 @@ fn trap_22_completed_is_counted_once() {
 }
 
 #[test]
-fn trap_23_stopped_makes_no_swarm_and_is_told_of_nobody() {
+fn trap_23_stopped_makes_no_swarm_and_gets_no_peers() {
     let mut tracker = Tracker::<V4>::new();
     assert_eq!(tracker.stop(0, 1), (Counts::default(), vec![]));
     assert!(tracker.store.is_empty());
@@ -85,7 +85,7 @@ fn trap_23_stopped_makes_no_swarm_and_is_told_of_nobody() {
         assert_eq!(tracker.stop(0, 500), (before, vec![]));
         assert_eq!(tracker.stop(0, 500), (before, vec![]));
     }
-    assert!(tracker.leecher(0, 0).1.iter().all(|told| *told != key::<V4>(500)));
+    assert!(tracker.leecher(0, 0).1.iter().all(|peer| *peer != key::<V4>(500)));
 }
 
 #[test]
@@ -110,9 +110,9 @@ fn trap_25_seeders_and_partial_seeds_are_told_of_leechers_only() {
             tracker.announce(0, number, event, number % 2 == 1, 0);
         }
         for event in [Event::None, Event::Paused] {
-            let (_, mut told) = tracker.announce(0, 9_000, event, event == Event::None, 50);
-            told.sort();
-            assert_eq!(told, wanted);
+            let (_, mut returned) = tracker.announce(0, 9_000, event, event == Event::None, 50);
+            returned.sort();
+            assert_eq!(returned, wanted);
         }
         assert_eq!(tracker.announce(0, 9_000, Event::None, false, 1_000).1.len(), (leechers + uploaders) as usize);
     }

@@ -1,4 +1,4 @@
-//! A simulated node: composed like `crate::node::Node`, without threads, files and frontends.
+//! A simulated node: the parts of `crate::node::Node`, without threads, files and frontends.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,14 +10,13 @@ use crate::cluster::Me;
 use crate::config::Settings;
 use crate::link::{Security, VERSIONS};
 use crate::net::outbox::Outbox;
-use crate::node::{Cluster, Hearing, Identity, Parts, lonely_routes};
-use crate::partition::{Answers, Common, Message, OwnerThread, Owners, Replication, Supervisor, SupervisorArguments};
-use crate::router::{self, Router};
-use crate::swarm::{KeyedHash, PartitionCount, Quota};
+use crate::node::core::OWNER_TICK;
+use crate::node::{Cluster, ClusterParts, Core, Identity, MemberSource};
+use crate::partition::{Message, OwnerThread, Owners};
+use crate::router::Router;
 use crate::telemetry::trace::Traces;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use ractor::Actor;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep};
 
@@ -29,15 +28,13 @@ use super::plan::{self, TTL};
 use super::tickets::{self, Payload, TicketTransport};
 use super::{Running, SimClock, World, gossip};
 
-/// The time between two ticks of an owner.
-const TICK: Duration = Duration::from_millis(20);
 const OWNERS: usize = 2;
 /// Requests that may be in flight to one owner.
 pub const IN_FLIGHT: usize = 512;
-/// The port for clients.
+/// Clients ask here.
 pub const PORT: u16 = 6969;
 
-/// Commands of the driver.
+/// What the driver tells a node.
 pub enum Command {
     Dump(Arc<Mutex<Option<Dump>>>),
     Leave,
@@ -55,6 +52,8 @@ pub fn settings(world: &World) -> Settings {
     cluster.seeds = vec!["192.0.2.1:7071".into()];
     settings.limits.hint_bytes = plan.hint_bytes;
     settings.limits.in_flight = IN_FLIGHT;
+    (settings.limits.swarms, settings.limits.peers, settings.limits.peers_per_swarm) = (10_000, 100_000, 10_000);
+    settings.limits.stale_swarms = 100;
     settings.announce.peer_ttl = TTL;
     settings
 }
@@ -84,75 +83,33 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         replicas: settings.cluster.replicas_per_region,
         protocol: VERSIONS[1],
     };
-    let routes = lonely_routes(&me);
-    let hash = KeyedHash::new(&[7; 16]);
-    let owners = Arc::new(Owners::new(hash, PartitionCount::new(partitions)));
-    let answers = Arc::new(Answers::new(clock.clone()));
-    let common = Arc::new(Common {
-        hash,
-        partitions: PartitionCount::new(partitions),
-        peer_ttl: TTL,
-        interval: settings.announce.interval,
-        quota: Arc::new(Quota::new(10_000, 100_000, 10_000)),
-        clock: clock.clone(),
-        tick: TICK,
-        replication: Some(Arc::new(Replication::new(
-            routes.clone(),
-            PartitionCount::new(partitions),
-            settings.cluster.ack,
-        ))),
-        traces: Traces::off(),
-        answers: answers.clone(),
-    });
-    let router = Router::new(
-        owners.clone(),
-        Some(Arc::new(router::ClusterRouting {
-            incarnation: me.incarnation,
-            routes: routes.clone(),
-            deadline: Duration::from_millis(settings.cluster.deadline.into()),
-            stale: router::StaleCache::new(100, Duration::from_secs(TTL.into())),
-            interval: settings.announce.interval,
-            clock: clock.clone(),
-            traces: Traces::off(),
-            answers,
-            metrics: Default::default(),
-        })),
-    );
-    let place =
+    let core = Core::new(&settings, &[7; 16], Some(&me), clock, Traces::off());
+    let thread =
         OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Vec::new().into())) };
-    let arguments = SupervisorArguments {
-        common,
-        owners: owners.clone(),
-        places: vec![place; OWNERS],
-        in_flight: IN_FLIGHT,
-        seed,
-        refill: Arc::new(|_| {}),
-    };
-    let (_supervisor, _) = Supervisor::spawn(None, Supervisor, arguments).await?;
+    let _supervisor = core.start_owners(vec![thread; OWNERS], seed, Arc::new(|_| {})).await?;
+    let (router, routes) = (core.router.clone(), core.routes.clone().expect("a node of a cluster has routes"));
+    let owners = router.owners().clone();
     tokio::spawn(tick(owners.clone()));
 
     let gossip_addr = SocketAddr::new(ip, gossip::PORT);
-    let hearing = if world.plan.chitchat {
-        Hearing::Gossip(Arc::new(TicketTransport(world.clone())))
+    let members = if world.plan.chitchat {
+        MemberSource::Gossip(Arc::new(TicketTransport(world.clone())))
     } else {
         let (gossip, members) = gossip::start(&world, me.clone(), seeds, seed ^ 1).await?;
-        Hearing::Given { members, gossip }
+        MemberSource::Simulated { members, gossip }
     };
     let incarnation = me.incarnation;
-    let parts = Parts {
+    let parts = ClusterParts {
         identity: Identity { link: me.link, me, gossip: gossip_addr, gossip_advertised: gossip_addr },
         routes: routes.clone(),
-        owners: owners.clone(),
-        router: router.clone(),
         keys: None,
         security: Security::Plain,
         net: Arc::new(SimNet { world: world.clone(), node, incarnation }),
-        hearing,
+        members,
         sealed: None,
-        clock,
     };
-    let cluster = Cluster::start(&settings, parts).await?;
-    let (commands, mut received) = mpsc::unbounded_channel();
+    let cluster = Cluster::start(&settings, &core, parts).await?;
+    let (commands, mut told) = mpsc::unbounded_channel();
     {
         let mut nodes = world.nodes.lock();
         let state = nodes.get_mut(&node).expect("registered");
@@ -160,7 +117,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         let status = cluster.view().status;
         state.running = Some(Running { commands, routes: routes.clone(), owners: owners.clone(), status });
     }
-    cluster.met().await;
+    cluster.wait_until_joined().await;
     world.trace(format!("{} serves", plan::name(node)));
     world.nodes.lock().get_mut(&node).expect("registered").serving = Some(world.now());
     let (stop, stopped) = oneshot::channel();
@@ -176,7 +133,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         };
         tokio::select! {
             biased;
-            command = received.recv() => match command {
+            command = told.recv() => match command {
                 Some(Command::Dump(to)) => *to.lock() = Some(dump::take(&owners, &routes, &cluster, partitions).await),
                 Some(Command::Leave) => leaving = Some(cluster.leave().boxed()),
                 None => return Ok(()),
@@ -190,7 +147,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         let _ = stop.send(());
     }
     let _ = serving.await;
-    cluster.flush(&routes).await;
+    cluster.flush().await;
     cluster.stop().await;
     let mut nodes = world.nodes.lock();
     let state = nodes.get_mut(&node).expect("registered");
@@ -201,7 +158,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
 }
 
 async fn tick(owners: Arc<Owners>) {
-    let mut ticks = interval(TICK);
+    let mut ticks = interval(OWNER_TICK);
     loop {
         ticks.tick().await;
         for owner in owners.load().iter() {
@@ -221,7 +178,7 @@ async fn serve(world: Arc<World>, node: usize, router: Router, mut stopped: ones
             got = world.tickets.recv(&socket) => got,
         };
         let Ok((Payload::Ask(ask), from)) = got else { continue };
-        // It came while the node was down.
+        // It came while nobody was here to take it.
         if world.now().saturating_sub(ask.sent) > clients::PATIENCE + world.plan.longest_hold() {
             continue;
         }
@@ -231,7 +188,7 @@ async fn serve(world: Arc<World>, node: usize, router: Router, mut stopped: ones
             world.tickets.send(&socket, from, Payload::Answer(answer)).await;
         });
     }
-    // Requests that were accepted are still answered.
+    // Those that were taken are answered.
     sleep(Duration::from_millis(700)).await;
 }
 

@@ -1,5 +1,5 @@
-//! Announces on their way to another node, and the replies to them, packed into byte strings: version 1 of the protocol
-//! between nodes.
+//! Announces forwarded to another node, and their replies, packed into byte strings: version 1 of the protocol between
+//! nodes.
 //!
 //! ```text
 //! request  = incarnation (u64) · sent (u64) · announce…
@@ -9,27 +9,27 @@
 //! ```
 //!
 //! The index of a reply is the position of its announce in the request. *Incarnation* is the sender's, and *sent* is the
-//! time in milliseconds on a clock of the sender that never jumps, so that a receiver that stood still can tell requests
-//! that waited for it from new ones.
+//! time in milliseconds on a clock of the sender that never jumps, so that a receiver that was paused can distinguish
+//! requests that queued up from new ones.
 
 use crate::swarm::{AddressFamily, Announce, Counts, Event, Family, InfoHash, V4, V6};
 
 const V6_FLAG: u8 = 1;
 const SEEDER: u8 = 2;
 
-/// Announces of one request, at the most: their index has to fit, and one slow request must not hold up many.
+/// Maximum announces in one request: the index has to fit, and one slow request must not delay many announces.
 pub const MAX_ANNOUNCES: usize = 1024;
 
 /// When a request was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Of the sender.
+    /// The sender's incarnation.
     pub incarnation: u64,
     /// Milliseconds since the sender's start.
     pub millis: u64,
 }
 
-/// Begins a request that is to hold this many announces.
+/// Starts a request, with capacity for this many announces.
 pub fn begin(sent: Sent, announces: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + announces * 29);
     out.extend_from_slice(&sent.incarnation.to_be_bytes());
@@ -37,9 +37,9 @@ pub fn begin(sent: Sent, announces: usize) -> Vec<u8> {
     out
 }
 
-/// A packed list that is none.
+/// The bytes are not a valid list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a list of routed announces")]
+#[error("invalid list of routed announces")]
 pub struct Malformed;
 
 /// Appends an announce.
@@ -59,7 +59,7 @@ pub fn push_announce(out: &mut Vec<u8>, announce: &Announce) {
     match (key_v4, V6::key(announce.peer)) {
         (Some(key), _) => out.extend_from_slice(&key),
         (None, Some(key)) => out.extend_from_slice(&key),
-        // Every peer is of one of the families.
+        // Unreachable: every peer belongs to one of the families.
         (None, None) => {}
     }
 }
@@ -84,7 +84,7 @@ pub fn announces(mut bytes: &[u8]) -> Result<(Sent, Vec<Announce>), Malformed> {
             4 => Event::Paused,
             _ => return Err(Malformed),
         };
-        // A list of one family under the name of the other would mix strides.
+        // A peer flagged with the wrong family would mix strides in the reply.
         if (peer.family() == Family::V6) != (flags & V6_FLAG != 0) || announces.len() == MAX_ANNOUNCES {
             return Err(Malformed);
         }
@@ -102,25 +102,24 @@ pub fn push_reply(out: &mut Vec<u8>, index: u16, counts: &Counts, select: impl F
     let at = out.len();
     out.extend_from_slice(&[0, 0]);
     select(out);
-    // What does not fit is not told: a list of over 3,600 peers.
+    // Only a list of over 3,600 peers does not fit; it is truncated.
     let len = out.len() - at - 2;
     let len = if len > usize::from(u16::MAX) { (usize::from(u16::MAX) / 18) * 18 } else { len };
     out.truncate(at + 2 + len);
     out[at..at + 2].copy_from_slice(&(len as u16).to_be_bytes());
 }
 
-/// A reply as it came.
+/// A parsed reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoutedReply<'a> {
     /// The position of its announce in the request.
     pub index: u16,
-    /// The swarm's counts.
     pub counts: Counts,
     /// Compact peers of the family of the announce.
     pub peers: &'a [u8],
 }
 
-/// Reads what [`push_reply`] wrote; ends at the first fault.
+/// Reads what [`push_reply`] wrote; stops at the first error.
 pub fn replies(mut bytes: &[u8]) -> impl Iterator<Item = Result<RoutedReply<'_>, Malformed>> {
     std::iter::from_fn(move || {
         (!bytes.is_empty()).then(|| {
@@ -175,28 +174,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn announces_survive_the_way(list in prop::collection::vec(some_announce(), 0..40)) {
+        fn announces_round_trip(list in prop::collection::vec(some_announce(), 0..40)) {
             let mut bytes = begin(SENT, list.len());
             list.iter().for_each(|announce| push_announce(&mut bytes, announce));
             prop_assert_eq!(announces(&bytes), Ok((SENT, list)));
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = announces(&bytes);
             let _ = replies(&bytes).count();
         }
 
         #[test]
-        fn replies_survive_the_way(list in prop::collection::vec((any::<u16>(), any::<[u32; 4]>(), prop::collection::vec(any::<u8>(), 0..60)), 0..20)) {
+        fn replies_round_trip(list in prop::collection::vec((any::<u16>(), any::<[u32; 4]>(), prop::collection::vec(any::<u8>(), 0..60)), 0..20)) {
             let mut bytes = Vec::new();
             let counts = |[seeders, leechers, partial_seeds, completed]: [u32; 4]| Counts { seeders, leechers, partial_seeds, completed };
             for (index, numbers, peers) in &list {
                 push_reply(&mut bytes, *index, &counts(*numbers), |out| out.extend_from_slice(peers));
             }
             let read: Result<Vec<_>, _> = replies(&bytes).collect();
-            let told = list.iter().map(|(index, numbers, peers)| RoutedReply { index: *index, counts: counts(*numbers), peers });
-            prop_assert_eq!(read, Ok(told.collect()));
+            let expected = list.iter().map(|(index, numbers, peers)| RoutedReply { index: *index, counts: counts(*numbers), peers });
+            prop_assert_eq!(read, Ok(expected.collect()));
         }
     }
 

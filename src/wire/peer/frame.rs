@@ -1,4 +1,4 @@
-//! Frames: how messages lie one after the other on a connection.
+//! Frames: how messages are delimited on a connection.
 //!
 //! ```text
 //! length: u32   of all that follows
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Traces are entries of a position (u16) and a trace context (25 bytes, `telemetry::trace`), and then their number (u16).
-//! A node that does not know the flag takes them for bytes after a MessagePack value, which it does not look at.
+//! A node that does not know the flag sees them as bytes after the MessagePack value, which it ignores.
 //!
 //! Numbers are big-endian. This layout and the meaning of the kinds 1 to 3 are the same in all versions of the protocol;
 //! all else belongs to the version that both sides have agreed on.
@@ -32,7 +32,7 @@ const REQUEST: u8 = 4;
 const REPLY: u8 = 5;
 const PING: u8 = 6;
 const PONG: u8 = 7;
-/// How deep values may lie in each other, lest a frame overflow the stack of whoever reads it.
+/// Maximum nesting of values, so that a frame cannot overflow the stack of its reader.
 const DEPTH: usize = 16;
 /// The flag of a last reply.
 const LAST: u8 = 1;
@@ -40,7 +40,7 @@ const LAST: u8 = 1;
 const TRACED: u8 = 2;
 /// Bytes of a trace: a position and a context.
 const TRACE: usize = 2 + TraceContext::BYTES;
-/// Traces of one request, at the most; others are left out.
+/// Maximum traces in one request; further ones are left out.
 const MAX_TRACES: usize = 256;
 
 /// The spans that a request is made for, each with the position of its announce in the request.
@@ -49,83 +49,79 @@ pub type RequestTraces = Vec<(u16, TraceContext)>;
 /// One frame. Bodies in MessagePack are left as they are, for [`decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// The first frame of whoever opens a connection: an [`Opening`].
+    /// The first frame on a connection, sent by the node that opened it: an [`Opening`].
     Hello(&'a [u8]),
-    /// The answer, if the connection may be used: a [`Welcome`].
+    /// The connection is accepted: a [`Welcome`].
     Welcome(&'a [u8]),
-    /// The answer, if it may not: why, in a sentence.
+    /// The connection is refused: the reason, as one sentence.
     Refuse(&'a str),
     /// A [`Request`].
     Request {
         /// Chosen by the sender; its replies carry it.
         id: u64,
-        /// The incarnation of the node that it is meant for.
+        /// The incarnation of the target node.
         incarnation: u64,
-        /// The request.
         body: &'a [u8],
         /// The traces, for [`traces`]; most often empty.
         traces: &'a [u8],
     },
-    /// A [`Reply`], or a part of it.
+    /// A [`Reply`], one of several if not `last`.
     Reply {
-        /// That of the request.
+        /// The id of the request.
         id: u64,
-        /// No other will follow.
+        /// No further reply to this request follows.
         last: bool,
-        /// The reply.
         body: &'a [u8],
     },
-    /// To be answered at once.
+    /// To be answered with a [`Frame::Pong`] at once.
     Ping(u64),
     /// The answer to a ping, with its number.
     Pong(u64),
 }
 
-/// What opens a connection.
+/// The body of [`Frame::Hello`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Opening {
-    /// Who opens it.
+    /// The node that opens the connection.
     pub hello: Hello,
-    /// It is for [bulk](crate::link::Class::Bulk).
+    /// The connection carries bulk transfers, not requests that clients wait for.
     pub bulk: bool,
-    /// The name of the node that it is meant for…
+    /// The name of the target node…
     pub target: String,
     /// …and its incarnation.
     pub target_incarnation: u64,
 }
 
-/// What a welcomed [`Opening`] is answered.
+/// The body of [`Frame::Welcome`].
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Welcome {
-    /// Who answers.
+    /// The node that accepted the connection.
     pub hello: Hello,
-    /// The version of the protocol that is spoken from here on.
+    /// The protocol version used from here on.
     pub version: u16,
 }
 
-/// Why bytes are no frame, or a message does not fit into one.
+/// Why bytes are not a valid frame, or a message does not fit into one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FrameError {
-    /// Longer than is allowed.
     #[error("a frame is longer than the limit of {0} bytes")]
     TooLong(usize),
-    /// Shorter than its header.
     #[error("a frame is shorter than its header")]
     TooShort,
-    /// Of a kind that the agreed version does not have.
+    /// The agreed version does not have this kind.
     #[error("a frame is of an unknown kind")]
     Kind,
-    /// The body is not what the kind asks for.
+    /// The body does not match the kind.
     #[error("the body of a frame cannot be read")]
     Body,
 }
 
-/// What [`parse`] found.
+/// The result of [`parse`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed<'a> {
-    /// A whole frame, and the bytes that it took.
+    /// A complete frame, and its length in bytes.
     Frame(Frame<'a>, usize),
-    /// The beginning of a frame. With so many bytes in all it makes sense to look again.
+    /// An incomplete frame. Call again once this many bytes are available.
     Need(usize),
 }
 

@@ -8,14 +8,14 @@ use crate::swarm::{Event, InfoHash};
 /// A well-formed request. Its connection id is not checked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// Asks for a connection id.
+    /// Requests a connection id.
     Connect {
         /// To be returned.
         transaction_id: TransactionId,
     },
-    /// Enters, refreshes or leaves a swarm, and asks for peers.
+    /// Enters, refreshes or leaves a swarm, and requests peers.
     Announce(Announce<'a>),
-    /// Asks for the counts of swarms.
+    /// Requests the counts of swarms.
     Scrape {
         /// To be checked before anything is answered.
         connection_id: ConnectionId,
@@ -66,7 +66,7 @@ pub enum Malformed {
     NoMagic,
     /// Neither connect nor announce nor scrape.
     UnknownAction,
-    /// A peer that nobody can connect to.
+    /// No peer can connect to port 0.
     PortZero,
     /// A scrape without a whole info hash.
     NoInfoHash,
@@ -92,7 +92,7 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Why a datagram is no request, and whether the sender may be told.
+/// Why a datagram is not a valid request, and whether the sender may be sent an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// May be answered with an error **if the connection id is valid**. That error is never longer than the datagram.
@@ -165,7 +165,7 @@ fn parse_announce<'a>(
         3 => Event::Stopped,
         _ => Event::None,
     };
-    // Whoever believed it could be made to send peers to a victim.
+    // Ignored: trusting it would let clients direct peers at a victim.
     let _claimed_ip = fields.u32()?;
     let key = fields.u32()?;
     let num_want = fields.u32()?.cast_signed();

@@ -194,7 +194,7 @@ impl<'a> ScrapeEntries<'a> {
         self.0.is_empty()
     }
 
-    /// The counts, in the order of the reply. UDP does not tell partial seeds, so these are zero.
+    /// The counts, in the order of the reply. UDP scrapes do not carry partial seeds, so these are zero.
     pub fn iter(&self) -> impl Iterator<Item = Counts> + use<'a> {
         self.0.iter().filter_map(|entry| {
             let mut fields = Fields(entry);

@@ -34,7 +34,7 @@ proptest! {
 }
 
 #[test]
-fn any_difference_shows_in_one_bucket() {
+fn any_difference_shows_in_exactly_one_bucket() {
     let (mut a, mut b) = (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 60_000, WALL));
     for number in 0..2_000u32 {
         let delta = a.announce(number % 2 == 0, number % 70, number, Event::Started, number % 3 == 0).unwrap();
@@ -65,7 +65,7 @@ fn any_difference_shows_in_one_bucket() {
 }
 
 #[test]
-fn what_is_on_its_way_or_about_to_expire_does_not_count() {
+fn records_in_flight_or_about_to_expire_do_not_count() {
     let (mut a, b) = (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 5, WALL));
     a.announce(false, 0, 1, Event::Started, false);
     let compare = |a: &Node, wall| {
@@ -80,7 +80,7 @@ fn what_is_on_its_way_or_about_to_expire_does_not_count() {
 }
 
 #[test]
-fn a_renewal_that_is_not_told_changes_no_digest() {
+fn a_renewal_that_is_not_replicated_changes_no_digest() {
     let (mut a, mut b) = (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 5, WALL));
     let mut quiet = 0;
     for _ in 0..40 {

@@ -4,31 +4,33 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::partition::anti_entropy::chunk::{MAX_CHUNK, chunk};
+use crate::partition::anti_entropy::scan::ScanScope;
 use crate::partition::record_codec;
 use crate::partition::testing::*;
-use crate::swarm::{Event, InfoHash, Partition, PartitionCount, PeerAddr, V4, V6};
+use crate::swarm::{AddressFamily, Event, InfoHash, Partition, PartitionCount, PeerAddr, V4, V6};
 
-type Meanwhile = dyn FnMut(&mut Node, &mut Node) + Send;
+type Interference = dyn FnMut(&mut Node, &mut Node) + Send;
 
-/// The nodes of a test, and what happens whenever one of them waits.
+/// Two nodes, and what happens whenever one of them waits.
 struct World {
     nodes: [Mutex<Node>; 2],
     budget: usize,
-    meanwhile: Mutex<Box<Meanwhile>>,
+    interfere: Mutex<Box<Interference>>,
 }
 
 impl World {
-    fn new(nodes: [Node; 2], budget: usize, meanwhile: impl FnMut(&mut Node, &mut Node) + Send + 'static) -> Self {
-        Self { nodes: nodes.map(Mutex::new), budget, meanwhile: Mutex::new(Box::new(meanwhile)) }
+    fn new(nodes: [Node; 2], budget: usize, interfere: impl FnMut(&mut Node, &mut Node) + Send + 'static) -> Self {
+        Self { nodes: nodes.map(Mutex::new), budget, interfere: Mutex::new(Box::new(interfere)) }
     }
 
-    fn still(nodes: [Node; 2]) -> Self {
+    fn quiet(nodes: [Node; 2]) -> Self {
         Self::new(nodes, 50, |_, _| {})
     }
 
-    fn happen(&self) {
+    fn interleave(&self) {
         let [a, b] = &self.nodes;
-        (self.meanwhile.lock())(&mut a.lock(), &mut b.lock());
+        (self.interfere.lock())(&mut a.lock(), &mut b.lock());
     }
 
     fn pull(&self, from: usize, to: usize) -> Result<Pulled, PullError> {
@@ -40,34 +42,29 @@ impl World {
 struct End<'a>(&'a World, usize);
 
 impl RemoteCopy for End<'_> {
-    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
-        self.0.happen();
-        Ok(self.0.nodes[self.1].lock().digest(partition, Window { from, to }, self.0.budget))
+    async fn digest(&self, partition: Partition, window: Window) -> Result<Vec<u64>, PullError> {
+        self.0.interleave();
+        Ok(self.0.nodes[self.1].lock().digest(partition, window, self.0.budget))
     }
 
-    async fn fetch(
-        &self,
-        partition: Partition,
-        buckets: u64,
-        cursor: Vec<u8>,
-    ) -> Result<(Vec<u8>, Vec<u8>), PullError> {
-        self.0.happen();
+    async fn fetch(&self, partition: Partition, buckets: u64, cursor: Vec<u8>) -> Result<Chunk, PullError> {
+        self.0.interleave();
         let node = self.0.nodes[self.1].lock();
-        let made = chunk(&node.partitions, partition, buckets, &cursor, self.0.budget, node.now);
-        let Chunk { pieces, next } = made.map_err(|_| Refusal::Malformed)?;
-        assert!(record_codec::check(&pieces).unwrap() <= self.0.budget);
-        assert!(pieces.len() <= self.0.budget * 57);
-        Ok((pieces, next))
+        let scope = ScanScope { partition, buckets, budget: self.0.budget };
+        let chunk = chunk(&node.partitions, node.now, &cursor, scope).map_err(|_| Refusal::Malformed)?;
+        assert!(record_codec::check(&chunk.batch).unwrap() <= self.0.budget);
+        assert!(chunk.batch.len() <= self.0.budget * 57);
+        Ok(chunk)
     }
 }
 
 impl LocalCopy for End<'_> {
-    async fn digest(&self, partition: Partition, from: u64, to: u64) -> Result<Vec<u64>, PullError> {
-        RemoteCopy::digest(self, partition, from, to).await
+    async fn digest(&self, partition: Partition, window: Window) -> Result<Vec<u64>, PullError> {
+        RemoteCopy::digest(self, partition, window).await
     }
 
-    async fn merge(&self, pieces: Vec<u8>, waited: u32) -> Result<Taken, PullError> {
-        Ok(self.0.nodes[self.1].lock().merge_chunk(&pieces, waited))
+    async fn merge(&self, batch: Vec<u8>, waited: u32) -> Result<MergeCounts, PullError> {
+        Ok(self.0.nodes[self.1].lock().merge_chunk(&batch, waited))
     }
 
     fn now(&self) -> Now {
@@ -75,7 +72,7 @@ impl LocalCopy for End<'_> {
     }
 
     async fn pause(&self, _: Duration) {
-        self.0.happen();
+        self.0.interleave();
     }
 }
 
@@ -114,14 +111,14 @@ proptest! {
                 nodes[1 - at].merge_deltas(&delta, 0);
             }
         }
-        // Until no change is on its way any more, by either clock.
+        // Until no change is in flight any more, by either clock.
         nodes.iter_mut().for_each(|node| node.pass(9_000));
         let world = World::new(nodes, budget, |_, _| {});
         let first = world.pull(0, 1).unwrap();
         let second = world.pull(1, 0).unwrap();
         prop_assert!(second.in_sync, "{first:?} {second:?}");
         let third = world.pull(0, 1).unwrap();
-        prop_assert_eq!((third.in_sync, third.taken.changed), (true, 0));
+        prop_assert_eq!((third.in_sync, third.merged.changed), (true, 0));
         let [a, b] = world.nodes.each_ref().map(Mutex::lock);
         // What was in both windows, as the clocks differ.
         let window = Window { from: window(&b).from, to: window(&a).to };
@@ -130,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn a_copy_misses_nothing_that_is_there_all_the_time(
+    fn a_copy_contains_everything_that_stays_throughout(
         stays in prop::collection::btree_set((any::<bool>(), 0u32..80, 0u32..3), 1..150),
         large in 0u32..400,
         changes in prop::collection::vec((any::<bool>(), 0u32..80, 3u32..9, any::<bool>()), 1..200),
@@ -149,10 +146,11 @@ proptest! {
         let mut changes = changes.into_iter().cycle();
         let (mut found, mut cursor, mut chunks) = (BTreeSet::<(InfoHash, PeerAddr)>::new(), Vec::new(), 0);
         loop {
-            let Chunk { pieces, next } = chunk(&node.partitions, Partition(0), u64::MAX, &cursor, budget, node.now).unwrap();
-            for part in record_codec::parts(&pieces).map(Result::unwrap) {
-                found.extend(part.records::<V4>().map(|it| (part.info_hash, V4::peer(it.key))));
-                found.extend(part.records::<V6>().map(|it| (part.info_hash, V6::peer(it.key))));
+            let scope = ScanScope { partition: Partition(0), buckets: u64::MAX, budget };
+            let Chunk { batch, next } = chunk(&node.partitions, node.now, &cursor, scope).unwrap();
+            for swarm in record_codec::swarms(&batch).map(Result::unwrap) {
+                found.extend(swarm.records::<V4>().map(|it| (swarm.info_hash, V4::peer(it.key))));
+                found.extend(swarm.records::<V6>().map(|it| (swarm.info_hash, V6::peer(it.key))));
             }
             if next.is_empty() {
                 break;
@@ -180,7 +178,7 @@ proptest! {
 }
 
 #[test]
-fn an_empty_copy_is_filled_and_what_is_equal_is_not_fetched() {
+fn an_empty_copy_is_filled_and_equal_buckets_are_not_fetched() {
     let mut full = Node::new(PartitionCount::new(1), 5, WALL);
     (0..20_000u32)
         .for_each(|number| _ = full.announce(number % 5 == 0, number % 3_000, number, Event::None, number % 4 == 0));
@@ -190,33 +188,33 @@ fn an_empty_copy_is_filled_and_what_is_equal_is_not_fetched() {
         full.contents(Window { from: 0, to: u64::MAX }).0.len() as u64,
         Node::new(PartitionCount::new(1), 60_000, full.now.wall_millis),
     );
-    let mut world = World::still([full, empty]);
+    let mut world = World::quiet([full, empty]);
     world.budget = MAX_CHUNK;
     let pulled = world.pull(0, 1).unwrap();
     assert!(pulled.in_sync);
     assert_eq!((pulled.rounds, pulled.buckets_differed), (1, 64));
-    assert_eq!((pulled.taken.kept, pulled.taken.changed), (count, count));
+    assert_eq!((pulled.merged.kept, pulled.merged.changed), (count, count));
     assert!(pulled.chunks < 20, "{} chunks", pulled.chunks);
 
     // One swarm in which a peer was lost: only its bucket comes again.
     world.nodes[0].get_mut().announce(false, 77, 123_456, Event::Started, false);
     world.nodes.iter_mut().for_each(|node| node.get_mut().pass(5_000));
     let again = world.pull(0, 1).unwrap();
-    assert_eq!((again.in_sync, again.buckets_differed, again.buckets_left, again.taken.changed), (true, 1, 0, 1));
+    assert_eq!((again.in_sync, again.buckets_differed, again.buckets_left, again.merged.changed), (true, 1, 0, 1));
     assert!(again.bytes < pulled.bytes / 4, "{} of {} bytes", again.bytes, pulled.bytes);
-    // The other way there is nothing to be had.
+    // There is nothing to fetch in the other direction.
     assert_eq!(world.pull(1, 0).unwrap().bytes, 0);
 }
 
 #[test]
-fn a_joiner_gets_in_sync_while_everything_goes_on() {
+fn a_joiner_gets_in_sync_while_swarms_change() {
     let mut full = Node::new(PartitionCount::new(1), 5, WALL);
     for number in 0..10_000u32 {
         full.announce(number % 5 == 0, number % 1_000, number, Event::None, false);
     }
     full.pass(5_000);
     let joiner = Node::new(PartitionCount::new(1), 60_000, full.now.wall_millis);
-    // Every time somebody waits, peers come, change and go, and the joiner hears of it 100 ms later.
+    // Whenever a node waits, peers come, change and go, and the joiner gets the deltas 100 ms later.
     let (mut number, mut late) = (0u32, Vec::new());
     let world = World::new([full, joiner], 500, move |full, joiner| {
         late.drain(..).for_each(|delta: Vec<u8>| _ = joiner.merge_deltas(&delta, 1));
@@ -238,10 +236,10 @@ fn a_joiner_gets_in_sync_while_everything_goes_on() {
 }
 
 #[test]
-fn what_the_other_side_says_wrongly_ends_the_pull() {
+fn a_malformed_answer_ends_the_pull() {
     struct Wrong(u8);
     impl RemoteCopy for Wrong {
-        async fn digest(&self, _: Partition, _: u64, _: u64) -> Result<Vec<u64>, PullError> {
+        async fn digest(&self, _: Partition, _: Window) -> Result<Vec<u64>, PullError> {
             match self.0 {
                 0 => Ok(vec![1; 63]),
                 1 => Err(Refusal::NotHeld.into()),
@@ -249,15 +247,15 @@ fn what_the_other_side_says_wrongly_ends_the_pull() {
             }
         }
 
-        async fn fetch(&self, _: Partition, _: u64, cursor: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), PullError> {
+        async fn fetch(&self, _: Partition, _: u64, cursor: Vec<u8>) -> Result<Chunk, PullError> {
             match self.0 {
                 // Never an end.
-                2 => Ok((Vec::new(), vec![6])),
-                _ => Ok((Vec::new(), cursor)),
+                2 => Ok(Chunk { batch: Vec::new(), next: vec![6] }),
+                _ => Ok(Chunk { batch: Vec::new(), next: cursor }),
             }
         }
     }
-    let world = World::still([Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 5, WALL)]);
+    let world = World::quiet([Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 5, WALL)]);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let options = PullOptions::new(TTL);
     let expected = [PullError::Malformed, PullError::Refused(Refusal::NotHeld), PullError::Malformed];
@@ -265,13 +263,13 @@ fn what_the_other_side_says_wrongly_ends_the_pull() {
         let result = runtime.block_on(pull(&Wrong(wrong as u8), &End(&world, 0), Partition(0), options));
         assert_eq!(result, Err(error));
     }
-    // One that differs and has nothing to give.
+    // One that differs and has nothing to send.
     let result = runtime.block_on(pull(&Wrong(3), &End(&world, 0), Partition(0), options)).unwrap();
     assert_eq!((result.in_sync, result.buckets_left, result.rounds, result.chunks), (true, 64, 1, 1));
 }
 
 #[test]
-fn a_copy_that_has_more_than_the_other_is_in_sync_and_says_so() {
+fn a_copy_that_has_more_than_the_other_counts_as_in_sync() {
     let (mut less, mut more) = (Node::new(PartitionCount::new(1), 5, WALL), Node::new(PartitionCount::new(1), 9, WALL));
     for number in 0..500 {
         let delta = less.announce(false, number, number, Event::Started, false).unwrap();
@@ -283,11 +281,11 @@ fn a_copy_that_has_more_than_the_other_is_in_sync_and_says_so() {
     more.announce(false, 1_000, 1, Event::Started, false);
     more.announce(false, 3, 3, Event::Completed, true);
     [&mut less, &mut more].into_iter().for_each(|node| node.pass(5_000));
-    let world = World::still([less, more]);
+    let world = World::quiet([less, more]);
     let pulled = world.pull(0, 1).unwrap();
-    assert_eq!((pulled.in_sync, pulled.buckets_left, pulled.taken.changed, pulled.rounds), (true, 2, 1, 2));
+    assert_eq!((pulled.in_sync, pulled.buckets_left, pulled.merged.changed, pulled.rounds), (true, 2, 1, 2));
     let back = world.pull(1, 0).unwrap();
-    assert_eq!((back.in_sync, back.buckets_differed, back.buckets_left, back.taken.changed), (true, 2, 0, 2));
+    assert_eq!((back.in_sync, back.buckets_differed, back.buckets_left, back.merged.changed), (true, 2, 0, 2));
 }
 
 #[test]
@@ -297,8 +295,9 @@ fn a_completion_while_a_large_swarm_is_copied_is_counted_once() {
     (0..1_000).for_each(|number| _ = from.announce(false, 0, number, Event::Started, false));
     let (mut cursor, mut deltas, mut number) = (Vec::new(), Vec::new(), 0);
     loop {
-        let Chunk { pieces, next } = chunk(&from.partitions, Partition(0), u64::MAX, &cursor, 100, from.now).unwrap();
-        to.merge_chunk(&pieces, 0);
+        let scope = ScanScope { partition: Partition(0), buckets: u64::MAX, budget: 100 };
+        let Chunk { batch, next } = chunk(&from.partitions, from.now, &cursor, scope).unwrap();
+        to.merge_chunk(&batch, 0);
         assert!(to.counts(0).completed <= from.counts(0).completed);
         if next.is_empty() {
             break;
@@ -321,9 +320,9 @@ fn a_completion_while_a_large_swarm_is_copied_is_counted_once() {
         to.merge_deltas(&delta, 0);
         assert!(to.counts(0).completed <= from.counts(0).completed);
     }
-    // Now all records are the same, and the counts are or show.
+    // Now all records are equal, and so are the counts, or the digests show it.
     [&mut from, &mut to].into_iter().for_each(|node| node.pass(5_000));
-    let world = World::still([from, to]);
+    let world = World::quiet([from, to]);
     assert!(world.pull(0, 1).unwrap().in_sync);
     let [from, to] = world.nodes.map(Mutex::into_inner);
     assert_eq!(to.counts(0), from.counts(0));

@@ -1,12 +1,13 @@
-//! I2: once the faults are over, all copies of a partition become equal, and so do counts; every partition is held by the
-//! nodes that placement assigns it to, and by no others.
+//! I2: once the faults are over, all copies of a partition become equal, and counts with them; every partition is held by
+//! those who are to hold it, and by nobody else.
 //!
 //! Copies of a record may differ in age by a quarter of the lifetime, so those older than three quarters may be gone in one
-//! and not in another; swarms with such records are not compared as a whole. Digests are compared over what was stamped in the
-//! last half of a lifetime.
+//! and not in another; swarms with such are not compared as a whole. Digests are compared over what was stamped in the last
+//! half of a lifetime.
 
 use std::collections::BTreeMap;
 
+use crate::partition::MemberState;
 use crate::swarm::{Partition, Role};
 
 use crate::testkit::sim::World;
@@ -18,18 +19,18 @@ const YOUNG: u16 = TTL * 3 / 4 - 3;
 
 pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     for (node, dump) in dumps {
-        let ups = dump.status.members.iter().filter(|member| member.state == "up").count();
+        let ups = dump.status.members.iter().filter(|member| member.state == MemberState::Up).count();
         if ups != dumps.len() {
             world.violated(NAME, format!("n{node} sees {ups} of {} nodes: {:?}", dumps.len(), dump.status.members));
         }
         if dump.held != dump.placed {
-            world.violated(NAME, format!("n{node} holds {:?} and is assigned {:?}", dump.held, dump.placed));
+            world.violated(NAME, format!("n{node} holds {:?} and is to hold {:?}", dump.held, dump.placed));
         }
     }
     for partition in 0..world.plan.partitions {
         let holders: Vec<_> = dumps.iter().filter(|(_, dump)| dump.held.contains(Partition(partition))).collect();
         let Some(((first, dump), others)) = holders.split_first() else {
-            world.violated(NAME, format!("no node holds partition {partition}"));
+            world.violated(NAME, format!("nobody holds partition {partition}"));
             continue;
         };
         let Some(copy) = dump.copies.get(&partition) else { continue };
@@ -46,7 +47,7 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     }
 }
 
-/// What one copy has and the other lacks or has differently.
+/// What one copy has and the other has not, or otherwise.
 fn differ(one: &Copy, other: &Copy) -> Vec<String> {
     let mut differs = Vec::new();
     for ((info_hash, peer), held) in one.records.iter().filter(|(_, held)| held.age < YOUNG) {
