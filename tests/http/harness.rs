@@ -30,30 +30,19 @@ fn core() -> Core {
     Core::new(&Settings::default(), &[7; 16], None, Arc::new(SystemClock::start()), Traces::off())
 }
 
-/// Starts an owner for `owners` on the current runtime.
-async fn start_owner(owners: Arc<Owners>) {
-    let common = Common {
-        hash: KeyedHash::new(&[7; 16]),
-        partitions: PARTITIONS,
-        peer_ttl: 2700,
-        interval: 1800,
-        quota: Arc::new(Quota::new(100_000, 100_000, 100_000)),
-        clock: Arc::new(SystemClock::start()),
-        tick: Duration::from_millis(20),
-        replication: None,
-        traces: Traces::off(),
-        answers: Arc::new(Answers::new(Arc::new(SystemClock::start()))),
-    };
-    let place = OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
-    let arguments = SupervisorArguments {
-        common: Arc::new(common),
-        owners,
-        places: vec![place],
-        in_flight: 16_384,
-        seed: 7,
-        refill: Arc::new(|_| {}),
-    };
-    Supervisor::spawn(None, Supervisor, arguments).await.unwrap();
+/// A context whose router has no owners yet.
+pub fn context(options: HttpOptions) -> HttpContext {
+    let access_list = Arc::new(ArcSwap::from_pointee(AccessList::Off));
+    // The middle: no jitter.
+    HttpContext { random: || 1 << 31, ..http_context(options, &core(), access_list, None, false) }
+}
+
+/// Gives the router an owner that lives on the current runtime.
+async fn start_owner(router: Router) {
+    let core = Core { router, ..core() };
+    let thread =
+        OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Arc::new([]))) };
+    core.start_owners(vec![thread], 7, Arc::new(|_| {})).await.unwrap();
 }
 
 /// A running frontend on a thread of its own, which stops with the value.
