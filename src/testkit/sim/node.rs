@@ -58,13 +58,31 @@ pub fn settings(world: &World) -> Settings {
     settings
 }
 
+fn node_settings(world: &World, seeds: &[IpAddr]) -> Settings {
+    let mut settings = settings(world);
+    settings.cluster.seeds = seeds.iter().map(|ip| SocketAddr::new(*ip, gossip::PORT).to_string()).collect();
+    settings
+}
+
+fn identity(settings: &Settings, node: usize, region: usize, ip: IpAddr, clock: &dyn Clock) -> Me {
+    Me {
+        id: plan::name(node).as_str().into(),
+        region: plan::region_name(region).as_str().into(),
+        incarnation: clock.now().wall_millis,
+        link: SocketAddr::new(ip, net::PORT),
+        weight: 1,
+        partitions: settings.cluster.partitions,
+        replicas: settings.cluster.replicas_per_region,
+        protocol: VERSIONS[1],
+    }
+}
+
 /// One run of a node, from its start until it crashes or has left.
 pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
-    let mut settings = settings(&world);
-    let partitions = settings.cluster.partitions;
     let ip = turmoil::lookup(plan::name(node));
     let seeds: Vec<IpAddr> = (0..world.plan.nodes.len().min(3)).map(|at| turmoil::lookup(plan::name(at))).collect();
-    settings.cluster.seeds = seeds.iter().map(|ip| SocketAddr::new(*ip, gossip::PORT).to_string()).collect();
+    let settings = node_settings(&world, &seeds);
+    let partitions = settings.cluster.partitions;
     let (offset, region, restarts) = {
         let mut nodes = world.nodes.lock();
         let state = nodes.get_mut(&node).expect("registered");
@@ -73,16 +91,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     };
     let seed = world.plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (node as u64) << 32 ^ restarts;
     let clock: Arc<dyn Clock> = Arc::new(SimClock::new(&world, offset));
-    let me = Me {
-        id: plan::name(node).as_str().into(),
-        region: plan::region_name(region).as_str().into(),
-        incarnation: clock.now().wall_millis,
-        link: SocketAddr::new(ip, net::PORT),
-        weight: 1,
-        partitions,
-        replicas: settings.cluster.replicas_per_region,
-        protocol: VERSIONS[1],
-    };
+    let me = identity(&settings, node, region, ip, &*clock);
     let core = Core::new(&settings, &[7; 16], Some(&me), clock, Traces::off());
     let thread =
         OwnerThread { runtime: tokio::runtime::Handle::current(), outbox: Arc::new(Outbox::new(Vec::new().into())) };
@@ -109,7 +118,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         sealed: None,
     };
     let cluster = Cluster::start(&settings, &core, parts).await?;
-    let (commands, mut told) = mpsc::unbounded_channel();
+    let (commands, mut received) = mpsc::unbounded_channel();
     {
         let mut nodes = world.nodes.lock();
         let state = nodes.get_mut(&node).expect("registered");
@@ -123,7 +132,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     let (stop, stopped) = oneshot::channel();
     let serving = tokio::spawn(serve(world.clone(), node, router, stopped));
 
-    let (mut leaving, mut stop) = (None, Some(stop));
+    let mut leaving = None;
     loop {
         let left = async {
             match &mut leaving {
@@ -133,7 +142,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
         };
         tokio::select! {
             biased;
-            command = told.recv() => match command {
+            command = received.recv() => match command {
                 Some(Command::Dump(to)) => *to.lock() = Some(dump::take(&owners, &routes, &cluster, partitions).await),
                 Some(Command::Leave) => leaving = Some(cluster.leave().boxed()),
                 None => return Ok(()),
@@ -143,9 +152,7 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     }
     drop(leaving);
     world.nodes.lock().get_mut(&node).expect("registered").serving = None;
-    if let Some(stop) = stop.take() {
-        let _ = stop.send(());
-    }
+    let _ = stop.send(());
     let _ = serving.await;
     cluster.flush().await;
     cluster.stop().await;
@@ -178,7 +185,7 @@ async fn serve(world: Arc<World>, node: usize, router: Router, mut stopped: ones
             got = world.tickets.recv(&socket) => got,
         };
         let Ok((Payload::Ask(ask), from)) = got else { continue };
-        // It came while nobody was here to take it.
+        // It was sent before this node started to serve.
         if world.now().saturating_sub(ask.sent) > clients::PATIENCE + world.plan.longest_hold() {
             continue;
         }

@@ -1,5 +1,5 @@
 //! I2: once the faults are over, all copies of a partition become equal, and counts with them; every partition is held by
-//! those who are to hold it, and by nobody else.
+//! those that are to hold it, and by no other.
 //!
 //! Copies of a record may differ in age by a quarter of the lifetime, so those older than three quarters may be gone in one
 //! and not in another; swarms with such are not compared as a whole. Digests are compared over what was stamped in the last
@@ -30,7 +30,7 @@ pub fn at_the_end(world: &World, dumps: &BTreeMap<usize, Dump>) {
     for partition in 0..world.plan.partitions {
         let holders: Vec<_> = dumps.iter().filter(|(_, dump)| dump.held.contains(Partition(partition))).collect();
         let Some(((first, dump), others)) = holders.split_first() else {
-            world.violated(NAME, format!("nobody holds partition {partition}"));
+            world.violated(NAME, format!("no node holds partition {partition}"));
             continue;
         };
         let Some(copy) = dump.copies.get(&partition) else { continue };
