@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 use super::binary::command;
@@ -72,6 +72,15 @@ impl TrackerProcess {
     pub fn memory(&self) -> (u64, u64) {
         let status = procfs::process::Process::new(self.child.id().cast_signed()).unwrap().status().unwrap();
         (status.vmrss.unwrap() * 1024, status.vmhwm.unwrap() * 1024)
+    }
+
+    /// Lets it open no more descriptors than it has open.
+    pub fn exhaust_descriptors(&self) {
+        let pid = Pid::from_child(&self.child);
+        let process = procfs::process::Process::new(self.child.id().cast_signed()).unwrap();
+        let open = process.fd().unwrap().map(|fd| fd.unwrap().fd).max().unwrap();
+        let limit = Some(u64::try_from(open).unwrap() + 1);
+        prlimit(Some(pid), Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
     }
 
     pub fn log(&self) -> String {
