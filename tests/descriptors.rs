@@ -3,18 +3,21 @@
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tidings::testkit::tracker::TrackerProcess;
 use tidings::testkit::udp_client::{Client, leecher};
 
 /// Datagrams of a burst: enough to keep a socket busy for many rounds without a pause.
-const BURST: usize = 40_000;
+const BURST: usize = 20_000;
+/// Longer than listeners pause after they could not accept, so that they try again during the burst.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Connect requests as fast as possible, whose replies are not read.
+/// Connect requests whose replies are not read.
 fn burst(tracker: SocketAddr) {
-    let socket = UdpSocket::bind((tracker.ip(), 0)).unwrap_or_else(|error| panic!("no socket: {error}"));
+    let socket = UdpSocket::bind((tracker.ip(), 0)).unwrap();
     let connect = [&0x417_2710_1980u64.to_be_bytes()[..], &[0; 8]].concat();
     for _ in 0..BURST {
-        // A full send buffer is as good as a full receive buffer.
+        // What does not fit into the receive buffer is dropped.
         let _ = socket.send_to(&connect, tracker);
     }
 }
@@ -23,17 +26,17 @@ fn burst(tracker: SocketAddr) {
 fn udp_clients_are_answered_when_no_descriptor_is_left() {
     let tracker = TrackerProcess::start(&["announce.threads=1".into()]);
     tracker.exhaust_descriptors();
-    // More connections than descriptors: the kernel takes them, and the tracker cannot.
-    let idle: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(tracker.http[0]).unwrap()).collect();
+    // These wait to be accepted, and take every descriptor that becomes free.
+    let _idle: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(tracker.http[0]).unwrap()).collect();
 
     for port in 1..=5 {
+        tracker.signal(Signal::STOP);
         tracker.udp.iter().for_each(|addr| burst(*addr));
-        // Idle again, which is when the socket is registered for polling once more.
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(PAUSE);
+        tracker.signal(Signal::CONT);
         for addr in &tracker.udp {
             let reply = Client::new(*addr).announce(&leecher(port));
             assert_eq!(reply.leechers, u32::from(port), "{addr}");
         }
     }
-    drop(idle);
 }

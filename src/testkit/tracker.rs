@@ -1,5 +1,6 @@
 //! The tracker as a process of its own, watched from outside.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -78,8 +79,10 @@ impl TrackerProcess {
     pub fn exhaust_descriptors(&self) {
         let pid = Pid::from_child(&self.child);
         let process = procfs::process::Process::new(self.child.id().cast_signed()).unwrap();
-        let open = process.fd().unwrap().map(|fd| fd.unwrap().fd).max().unwrap();
-        let limit = Some(u64::try_from(open).unwrap() + 1);
+        let open: BTreeSet<i32> = process.fd().unwrap().map(|fd| fd.unwrap().fd).collect();
+        // The limit is on numbers, and there may be gaps below the greatest.
+        let free = (0..).find(|fd| !open.contains(fd)).unwrap();
+        let limit = Some(u64::try_from(free).unwrap());
         prlimit(Some(pid), Resource::Nofile, Rlimit { current: limit, maximum: limit }).unwrap();
     }
 

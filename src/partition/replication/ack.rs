@@ -25,3 +25,22 @@ impl Drop for RunOnDrop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use super::*;
+
+    #[test]
+    fn the_function_runs_once_when_the_last_batch_is_gone() {
+        let runs = Arc::new(AtomicU32::new(0));
+        let counted = runs.clone();
+        let first = PendingAck::new(Box::new(move || _ = counted.fetch_add(1, Relaxed)));
+        let second = first.clone();
+        drop(first);
+        assert_eq!(runs.load(Relaxed), 0);
+        drop(second);
+        assert_eq!(runs.load(Relaxed), 1);
+    }
+}

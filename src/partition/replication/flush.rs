@@ -168,3 +168,56 @@ impl Replication {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arc_swap::ArcSwap;
+
+    use super::*;
+    use crate::cluster::{Member, Members, PartitionSet, Placement, RoutingTable, StableMembership};
+    use crate::swarm::{HlcTime, InfoHash, PeerAddr, Record, Role, Stamp, V4};
+
+    const PARTITIONS: PartitionCount = PartitionCount::new(4);
+
+    fn routes() -> Routes {
+        let member = |id: &str| Member {
+            id: id.into(),
+            region: id[..2].into(),
+            incarnation: 1,
+            link: "127.0.0.1:1".parse().unwrap(),
+            weight: 1,
+            leaving: false,
+            held: PartitionSet::all(PARTITIONS),
+            alive: true,
+        };
+        let members = Members(["ap-1", "eu-1", "eu-2"].map(member).into());
+        let placed = StableMembership::new(std::time::Duration::from_secs(60)).update(Default::default(), &members);
+        let placement = Placement::compute(&placed, PARTITIONS, 2);
+        let table = RoutingTable::build(&"eu-1".into(), &members, &placement, PARTITIONS);
+        Routes::new(table, vec![None, None, None])
+    }
+
+    #[test]
+    fn a_large_flush_is_split_into_batches_that_a_request_can_carry() {
+        let routes = routes();
+        let replication = Replication::new(Arc::new(ArcSwap::from_pointee(self::routes())), PARTITIONS, Ack::Owner);
+        let change = |number: u32| {
+            let key = V4::key(PeerAddr::new(number.to_be_bytes().into(), 1)).unwrap();
+            let mut info_hash = InfoHash([0; 20]);
+            info_hash.0[..4].copy_from_slice(&number.to_be_bytes());
+            let stamp = Stamp::new(HlcTime::from_millis(1), Role::Seeder, false);
+            let record = Record { stamp, seen: Second::new(0), key };
+            Change { hash: number.into(), info_hash, record, forwarded: true }
+        };
+        let mut changes: Vec<Change<V4>> = (1 << 24..(1 << 24) + 100_000).map(change).collect();
+        let mut out = Outgoing { routes: &routes, batches: routes.table.indexes().map(|_| Vec::new()).collect() };
+        replication.sort(&mut changes, &mut out, &mut CrossRegion::default(), Now::default());
+
+        let replica = &out.batches[routes.table.index_of(&"eu-2".into()).unwrap().index()];
+        assert_eq!(replica.iter().map(|batch| batch.records).sum::<usize>(), 100_000);
+        // One record with its head more than where the next batch begins.
+        assert!(replica.iter().all(|batch| batch.bytes().len() < BATCH_BYTES + 64));
+    }
+}
