@@ -25,7 +25,7 @@ const PURPOSE: &[u8] = b"tidings: client.address in traces";
 
 /// Makes traces; cheap to clone. One that is off makes none, and reads neither the clock nor the random source.
 #[derive(Clone, Default)]
-pub struct Traces(Option<Arc<Inner>>);
+pub struct Traces(pub(super) Option<Arc<Inner>>);
 
 impl Traces {
     /// Traces nothing.
