@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::core::OWNER_TICK;
-use super::huge_pages;
+use super::huge_pages::advise as advise_huge_pages;
 use crate::frontend::http::Tls;
 use crate::telemetry::event_loop::EventLoop;
 
@@ -20,7 +20,7 @@ impl Background {
     /// Starts them on the current runtime.
     pub fn start(tls: Option<&Arc<Tls>>) -> Self {
         let stop = watch::Sender::new(false);
-        tokio::spawn(huge_pages::advise(stop.subscribe()));
+        tokio::spawn(advise_huge_pages(stop.subscribe()));
 
         let control = Arc::new(EventLoop::new("control".into()));
         tokio::spawn(watch_lag(control.clone(), stop.subscribe()));

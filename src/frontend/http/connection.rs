@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::HttpContext;
+use super::activity::Activity;
+use super::context::HttpContext;
 use super::request_line::RepairedStream;
 use super::service::Session;
 
@@ -29,29 +30,6 @@ const HTTP_2_PREFACE: u8 = b'P';
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// HTTP/2 streams that one client may have open: as many as clients assume before they receive our settings (RFC 9113 §6.5.2).
 const STREAMS: u32 = 100;
-
-/// When a connection was last used. Idle, stuck and slow clients all look the same: no complete request in time.
-#[derive(Debug)]
-pub(super) struct Activity {
-    opened: Instant,
-    /// Milliseconds since `opened`.
-    last: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self { opened: Instant::now(), last: AtomicU64::new(0) }
-    }
-
-    /// Notes that a request has come or that a piece of a reply has gone.
-    pub(super) fn touch(&self) {
-        self.last.store(self.opened.elapsed().as_millis() as u64, Relaxed);
-    }
-
-    fn last(&self) -> Instant {
-        self.opened + Duration::from_millis(self.last.load(Relaxed))
-    }
-}
 
 /// The protocols, configured once for each listener.
 pub(super) struct Protocols {

@@ -11,10 +11,11 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
+use super::activity::Activity;
 use super::body::ReplyBody;
-use super::connection::Activity;
+use super::client_addr::ProxyHeaderError;
+use super::context::HttpContext;
 use super::metrics::{Action, Outcome};
-use super::{HttpContext, ProxyHeaderError};
 use crate::partition::{jittered, summary};
 use crate::router::{self, STALE_INTERVALS};
 use crate::swarm::{Announce, Event, Family, Partition, PeerAddr};

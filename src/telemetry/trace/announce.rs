@@ -7,9 +7,9 @@ use opentelemetry::trace::SpanKind;
 
 use super::context::TraceContext;
 use super::error_type::ErrorType;
+use super::inner::Inner;
 use super::names::{RPC_SYSTEM_VALUE, key, span};
 use super::span::{OpenSpan, Steps};
-use super::{Inner, Traces};
 
 /// How many attributes an announce has, most often.
 const ATTRIBUTES: usize = 12;
@@ -221,11 +221,10 @@ fn describe(root: &mut OpenSpan, summary: &AnnounceSummary<'_>) {
     root.set(key::PARTITION, i64::from(summary.partition));
 }
 
-impl Traces {
-    /// Makes the spans of an announce that was not sampled but turned out slow or failed, from the times of its batch. The
-    /// caller has asked [`Traces::allows_unsampled`]. `client` and `summary` are `None` where they are no longer known.
-    pub fn record_unsampled(
-        &self,
+impl RequestTrace {
+    /// See [`Traces::record_unsampled`](super::Traces::record_unsampled).
+    pub(super) fn record_unsampled(
+        inner: &std::sync::Arc<Inner>,
         record: BatchTimes,
         why: Unsampled,
         transport: Transport,
@@ -233,9 +232,8 @@ impl Traces {
         summary: Option<&AnnounceSummary<'_>>,
         node: Option<String>,
     ) {
-        let Some(inner) = &self.0 else { return };
         let now = inner.now();
-        let mut trace = RequestTrace::at_frontend(inner, None, record.received, transport, client);
+        let mut trace = Self::at_frontend(inner, None, record.received, transport, client);
         match why {
             Unsampled::Slow => trace.root.set(key::AFTERWARDS, "slow"),
             Unsampled::Failed(error) => {

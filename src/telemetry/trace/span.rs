@@ -9,9 +9,9 @@ use std::time::Duration;
 use opentelemetry::trace::{SpanId, SpanKind};
 use opentelemetry::{KeyValue, Value};
 
-use super::Inner;
 use super::context::TraceContext;
 use super::error_type::ErrorType;
+use super::inner::Inner;
 use super::names::key;
 use super::queue::{EndedSpan, Record, Step};
 

@@ -1,5 +1,10 @@
 //! Whole traces, as they reach an exporter.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
 use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SpanData, SpanExporter};
@@ -7,8 +12,9 @@ use parking_lot::Mutex;
 
 use super::export::Exporting;
 use super::names::{key, span};
+use super::queue::Queue;
 use super::*;
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::config::Settings;
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 77));
