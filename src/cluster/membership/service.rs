@@ -1,6 +1,5 @@
 //! Who is in the cluster: gossip, watched and restarted if it fails, made into a typed list of members.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,59 +15,16 @@ use crate::cluster::membership::conflict::Conflict;
 use crate::cluster::membership::member::{Members, PartitionSet};
 
 mod gossiper;
+mod types;
 mod worker;
 
+use types::{Current, Shared};
 use worker::Worker;
 
-pub use crate::cluster::membership::advertised::Me;
+pub use types::{MembershipConfig, MembershipError, MembershipStatus};
 
 /// How long [`Membership::stop`] waits.
 const STOP: Duration = Duration::from_secs(3);
-
-/// What membership needs to know.
-#[derive(Clone, Debug)]
-pub struct MembershipConfig {
-    /// The cluster's name.
-    pub cluster: String,
-    /// Who this node is.
-    pub me: Me,
-    /// The UDP address for gossip.
-    pub listen: SocketAddr,
-    /// The address by which other nodes reach it.
-    pub advertise: SocketAddr,
-    /// Gossip addresses of some other nodes, as "host:port".
-    pub seeds: Vec<String>,
-    /// How often each node sends; 500 ms is a good value. A dead node is noticed after two to six times as long.
-    pub gossip_interval: Duration,
-}
-
-/// Why membership does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
-    /// The socket cannot be had.
-    #[error("{0:#}")]
-    Gossip(anyhow::Error),
-    /// Looking up the seeds took too long.
-    #[error("cannot look up the hosts of cluster.seeds in time: check the names and the resolver, or use IP addresses")]
-    Seeds,
-}
-
-/// How membership does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MembershipStatus {
-    /// Members that are alive, this node included.
-    pub live: usize,
-    /// Members that are known and dead.
-    pub dead: usize,
-    /// How often gossip had to be started again.
-    pub gossip_restarts: u64,
-    /// How often this node stood still for more than a second.
-    pub stalls: u64,
-    /// Starts of nodes that were ignored because what they say of themselves cannot be used.
-    pub ignored: u64,
-    /// The uptime when the members were last looked at.
-    pub last_update: Duration,
-}
 
 /// This node's part in the cluster's membership. It ends without a word, as by a crash, when this is dropped.
 pub struct Membership {
@@ -77,20 +33,6 @@ pub struct Membership {
     conflict: watch::Receiver<Option<Conflict>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-}
-
-/// What the task and its handle share.
-struct Shared {
-    /// Held while gossip starts anew, so that no change gets lost in between.
-    current: tokio::sync::Mutex<Current>,
-    changed: Notify,
-    status: Mutex<MembershipStatus>,
-}
-
-struct Current {
-    /// What this node says of itself.
-    own: Advertised,
-    chitchat: Arc<tokio::sync::Mutex<chitchat::Chitchat>>,
 }
 
 impl Membership {

@@ -5,6 +5,6 @@ mod preference;
 mod routing_table;
 mod stability;
 
-pub use preference::*;
+pub use preference::{MAX_WEIGHT, Placement};
 pub use routing_table::{NodeIndex, RoutingTable, TableNode};
 pub use stability::{StableMember, StableMembers, StableMembership};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::cluster::placement::RegionPlacement;
+use crate::cluster::placement::preference::RegionPlacement;
 use crate::cluster::{Member, Members, NodeId, Placement, Region};
 use crate::swarm::{Partition, PartitionCount};
 

@@ -7,7 +7,7 @@ use chitchat::transport::Transport;
 use chitchat::{Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion};
 use tokio::time::timeout;
 
-use super::{MembershipConfig, MembershipError};
+use super::types::{MembershipConfig, MembershipError};
 use crate::cluster::membership::advertised::Advertised;
 use crate::cluster::membership::view::{Heard, Start};
 

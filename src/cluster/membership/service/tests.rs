@@ -1,6 +1,6 @@
 //! Over real UDP on the loopback, and by the real clock.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::cluster::gossip::SealedTransport;
 use crate::cluster::gossip::keyring::KeyRing;
+use crate::cluster::membership::advertised::Me;
 use crate::cluster::membership::member::NodeId;
 use crate::swarm::Partition;
 

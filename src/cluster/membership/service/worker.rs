@@ -10,7 +10,8 @@ use chitchat::transport::Transport;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{Current, MembershipConfig, Shared, gossiper};
+use super::gossiper;
+use super::types::{Current, MembershipConfig, MembershipError, Shared};
 use crate::clock::Clock;
 use crate::cluster::membership::conflict::Conflict;
 use crate::cluster::membership::events::diff;
@@ -160,7 +161,7 @@ impl Worker {
         }
     }
 
-    async fn start(&mut self) -> Result<ChitchatHandle, super::MembershipError> {
+    async fn start(&mut self) -> Result<ChitchatHandle, MembershipError> {
         // To the others this is a new start, and an old one would be refused; the incarnation stays.
         self.generation = (self.generation + 1).max(self.clock.now().wall_millis);
         let mut current = self.shared.current.lock().await;
