@@ -1,4 +1,4 @@
-//! Who is in the cluster: gossip, watched and restarted if it fails, made into a typed list of members.
+//! Runs gossip, restarts it when it fails, and publishes the typed member list.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use worker::Worker;
 
 pub use types::{MembershipConfig, MembershipError, MembershipStatus};
 
-/// How long [`Membership::stop`] waits.
+/// How long [`Membership::stop`] waits for the task.
 const STOP: Duration = Duration::from_secs(3);
 
-/// This node's part in the cluster's membership. It ends without a word, as by a crash, when this is dropped.
+/// This node's part in the cluster's membership. Dropping it ends gossip abruptly, as a crash would.
 pub struct Membership {
     shared: Arc<Shared>,
     members: watch::Receiver<Arc<Members>>,
@@ -36,10 +36,10 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Starts gossip, as a task of the runtime that calls.
+    /// Starts gossip, as a task on the caller's runtime.
     ///
     /// # Errors
-    /// See [`MembershipError`]. Seeds that cannot be reached are none.
+    /// See [`MembershipError`]. Unreachable seeds are not an error.
     pub async fn start(
         config: MembershipConfig,
         transport: Arc<dyn Transport>,
@@ -61,17 +61,17 @@ impl Membership {
         Ok(Self { shared, members: member_receiver, conflict: conflict_receiver, stop, task })
     }
 
-    /// The members. At first only this node.
+    /// The members; initially only this node.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
     }
 
-    /// What keeps this node and others apart, while it does.
+    /// The current conflict between this node and others, if any.
     pub fn conflict(&self) -> watch::Receiver<Option<Conflict>> {
         self.conflict.clone()
     }
 
-    /// Tells the others which partitions this node holds.
+    /// Advertises the partitions that this node holds.
     pub async fn set_held(&self, held: &PartitionSet) {
         let mut current = self.shared.current.lock().await;
         current.own.held = held.clone();
@@ -80,7 +80,7 @@ impl Membership {
         self.shared.changed.notify_one();
     }
 
-    /// Tells the others that this node is about to go.
+    /// Advertises that this node is about to leave.
     pub async fn set_leaving(&self) {
         let mut current = self.shared.current.lock().await;
         current.own.leaving = true;
@@ -88,12 +88,11 @@ impl Membership {
         self.shared.changed.notify_one();
     }
 
-    /// How it does.
     pub fn status(&self) -> MembershipStatus {
         *self.shared.status.lock()
     }
 
-    /// Stops gossip; the others find this node down some seconds later. Takes three seconds at most.
+    /// Stops gossip; other nodes mark this one down some seconds later. Takes at most [`STOP`].
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let _ = timeout(STOP, &mut self.task).await;

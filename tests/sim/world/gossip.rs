@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tidings::cluster::membership::advertised::Advertised;
-use tidings::cluster::membership::pause_guard::StallGuard;
-use tidings::cluster::membership::view::{Heard, Start, View};
+use tidings::cluster::membership::pause_guard::PauseGuard;
+use tidings::cluster::membership::view::{ObservedNode, Start, View};
 use tidings::cluster::{Me, Members, PartitionSet};
 use tidings::partition::Gossip;
 use tokio::sync::{Notify, watch};
@@ -84,7 +84,7 @@ pub async fn start(
         let mut known: BTreeMap<(Arc<str>, u64), (Start, Known)> = BTreeMap::new();
         let mut random = SmallRng::seed_from_u64(seed);
         let began = world.now();
-        let mut guard = StallGuard::new(PERIOD, Duration::ZERO);
+        let mut guard = PauseGuard::new(PERIOD, Duration::ZERO);
         let (mut rounds, mut heartbeat) = (interval(PERIOD), 0);
         loop {
             let mut round = false;
@@ -117,17 +117,17 @@ pub async fn start(
                 }
                 guard.wake(now - began);
             }
-            let heard: Vec<Heard> = known
+            let heard: Vec<ObservedNode> = known
                 .values()
-                .map(|(start, known)| Heard {
+                .map(|(start, known)| ObservedNode {
                     start: start.clone(),
                     alive: now.saturating_sub(known.heard) < DEAD,
                     heartbeat: known.said.heartbeat,
-                    said: Ok(known.said.advertised.clone()),
+                    advertised: Ok(known.said.advertised.clone()),
                 })
                 .collect();
             let before = sender.borrow().clone();
-            let (members, _) = view.look(&heard, &own, &before, guard.holds(now - began), now - began);
+            let (members, _) = view.update(&heard, &own, &before, guard.holds(now - began), now - began);
             if *before != members && sender.send(Arc::new(members)).is_err() {
                 return;
             }

@@ -9,27 +9,24 @@ use tokio::sync::Notify;
 
 use crate::cluster::membership::advertised::{Advertised, Me};
 
-/// What membership needs to know.
 #[derive(Clone, Debug)]
 pub struct MembershipConfig {
-    /// The cluster's name.
     pub cluster: String,
-    /// Who this node is.
     pub me: Me,
     /// The UDP address for gossip.
     pub listen: SocketAddr,
-    /// The address by which other nodes reach it.
+    /// The gossip address by which other nodes reach this one.
     pub advertise: SocketAddr,
     /// Gossip addresses of some other nodes, as "host:port".
     pub seeds: Vec<String>,
-    /// How often each node sends; 500 ms is a good value. A dead node is noticed after two to six times as long.
+    /// How often each node sends; 500 ms is a good value. A dead node is detected after two to six intervals.
     pub gossip_interval: Duration,
 }
 
-/// Why membership does not start.
+/// Why membership could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
-    /// The socket cannot be had.
+    /// The gossip socket could not be opened.
     #[error("{0:#}")]
     Gossip(anyhow::Error),
     /// Looking up the seeds took too long.
@@ -37,33 +34,32 @@ pub enum MembershipError {
     Seeds,
 }
 
-/// How membership does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MembershipStatus {
     /// Members that are alive, this node included.
     pub live: usize,
     /// Members that are known and dead.
     pub dead: usize,
-    /// How often gossip had to be started again.
+    /// How often gossip was restarted.
     pub gossip_restarts: u64,
-    /// How often this node stood still for more than a second.
-    pub stalls: u64,
-    /// Starts of nodes that were ignored because what they say of themselves cannot be used.
+    /// How often this node was paused for more than a second.
+    pub pauses: u64,
+    /// Node starts ignored because what they advertise is unusable.
     pub ignored: u64,
-    /// The uptime when the members were last looked at.
+    /// The uptime at the last update of the members.
     pub last_update: Duration,
 }
 
-/// What the task and its handle share.
+/// State shared by the membership task and its handle.
 pub(super) struct Shared {
-    /// Held while gossip starts anew, so that no change gets lost in between.
+    /// Locked while gossip restarts, so that no change is lost in between.
     pub(super) current: tokio::sync::Mutex<Current>,
     pub(super) changed: Notify,
     pub(super) status: Mutex<MembershipStatus>,
 }
 
 pub(super) struct Current {
-    /// What this node says of itself.
+    /// What this node advertises.
     pub(super) own: Advertised,
     pub(super) chitchat: Arc<tokio::sync::Mutex<chitchat::Chitchat>>,
 }
