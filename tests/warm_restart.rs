@@ -1,13 +1,10 @@
-//! Peers outlive the node that they announced themselves to.
+//! Peers and completed counts survive a restart of the node.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tidings::clock::SystemClock;
@@ -16,6 +13,10 @@ use tidings::node::Node;
 use tidings::partition::OwnerIndex;
 use tidings::router::Unavailable;
 use tidings::swarm::{Announce, Event, Family, InfoHash, PeerAddr};
+use tidings::testkit::binary::command;
+use tidings::testkit::tracker::TrackerProcess;
+use tidings::testkit::udp_client::{self, Client, leecher};
+use tidings::testkit::wait::{eventually, wait_until};
 
 const SWARMS: u8 = 50;
 
@@ -39,7 +40,7 @@ async fn start(settings: Settings) -> Node {
     Node::start(settings, Arc::new(SystemClock::start()), None).await.unwrap()
 }
 
-/// Announces `peers` peers of each family to every swarm: leechers, of which the last has just become a seeder.
+/// Announces `peers` peers of each family to every swarm: leechers, the last of which completes its download.
 async fn announce(node: &Node, peers: u16) {
     for swarm in 0..SWARMS {
         for number in 1..=peers {
@@ -56,7 +57,7 @@ async fn announce(node: &Node, peers: u16) {
     }
 }
 
-/// Leechers, seeders and completed counts of all swarms together.
+/// The sums of leechers, seeders and completed over all swarms.
 async fn totals(node: &Node) -> (u32, u32, u32) {
     let hashes: Vec<_> = (0..SWARMS).map(info_hash).collect();
     let mut sum = (0, 0, 0);
@@ -68,18 +69,7 @@ async fn totals(node: &Node) -> (u32, u32, u32) {
     sum
 }
 
-/// Waits until something holds, at most half a minute.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..600 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it never came that {what}");
-}
-
-/// Waits for a snapshot that was begun after this call.
+/// Waits for a snapshot that began after this call.
 async fn snapshot(node: &Node) {
     let last = || node.context().snapshots.as_ref().unwrap().last_millis.load(Relaxed);
     for _ in 0..2 {
@@ -96,7 +86,7 @@ fn files(data_dir: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_graceful_stop_keeps_everything_and_the_next_node_may_be_shaped_otherwise() {
+async fn a_graceful_stop_keeps_all_peers_for_a_node_of_any_shape() {
     let dir = TempDir::new().unwrap();
     let node = start(settings(dir.path())).await;
     announce(&node, 20).await;
@@ -132,7 +122,7 @@ async fn a_graceful_stop_keeps_everything_and_the_next_node_may_be_shaped_otherw
 }
 
 #[tokio::test]
-async fn bad_files_are_set_aside_and_the_node_starts_with_the_rest() {
+async fn corrupt_files_are_set_aside_and_the_node_starts_with_the_rest() {
     let dir = TempDir::new().unwrap();
     let node = start(settings(dir.path())).await;
     announce(&node, 20).await;
@@ -145,24 +135,24 @@ async fn bad_files_are_set_aside_and_the_node_starts_with_the_rest() {
     let mut newer = fs::read(path(1)).unwrap();
     newer[8] = 2;
     fs::write(path(1), newer).unwrap();
-    fs::write(path(2), "nothing of the kind").unwrap();
+    fs::write(path(2), "not a snapshot").unwrap();
 
     let node = start(settings(dir.path())).await;
     let status = node.context().snapshots.as_ref().unwrap();
     assert_eq!(status.corrupt_files.load(Relaxed), 3);
     let names = files(dir.path());
     assert_eq!(names.iter().filter(|name| name.contains(".snap.corrupt-")).count(), 3, "{names:?}");
-    let kept = totals(&node).await;
-    assert!(kept.0 > 0 && kept.0 < all.0, "{kept:?} of {all:?}");
-    assert_eq!(u64::from(kept.0 + kept.1), status.restored_records.load(Relaxed));
-    // It serves as ever.
+    let restored = totals(&node).await;
+    assert!(restored.0 > 0 && restored.0 < all.0, "{restored:?} of {all:?}");
+    assert_eq!(u64::from(restored.0 + restored.1), status.restored_records.load(Relaxed));
+    // It serves as before.
     announce(&node, 20).await;
     assert_eq!(totals(&node).await.0, all.0);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn an_owner_that_panics_is_refilled_while_the_others_serve() {
+async fn an_owner_that_panics_is_restored_while_the_others_serve() {
     let dir = TempDir::new().unwrap();
     let node = start(settings(dir.path())).await;
     announce(&node, 20).await;
@@ -172,7 +162,7 @@ async fn an_owner_that_panics_is_refilled_while_the_others_serve() {
     let owners = node.router().owners().clone();
     let others: Vec<_> =
         (0..SWARMS).map(info_hash).filter(|it| owners.owner_of_swarm(owners.hash(it)) != OwnerIndex(1)).collect();
-    // A panic without its message and backtrace, which in a debug build stalls the whole thread.
+    // A panic without message and backtrace, which would take long in a debug build.
     let panics =
         node.router().visit_owner(OwnerIndex(1), |_, _| std::panic::resume_unwind(Box::new("on purpose"))).await;
     assert!(panics.is_err_and(|Unavailable| true));
@@ -182,7 +172,7 @@ async fn an_owner_that_panics_is_refilled_while_the_others_serve() {
     }
     eventually("the owner is back with its peers", async || totals(&node).await == all).await;
     assert_eq!(owners.restarts.load(Relaxed), 1);
-    // No snapshot of the empty owner came in between.
+    // No snapshot of the empty owner was written in between.
     snapshot(&node).await;
     assert_eq!(totals(&node).await, all);
     drop(node);
@@ -198,7 +188,7 @@ async fn an_owner_that_panics_is_refilled_while_the_others_serve() {
 }
 
 #[tokio::test]
-async fn a_disk_that_fails_is_counted_and_the_tracker_goes_on() {
+async fn disk_errors_are_counted_and_the_tracker_goes_on() {
     let dir = TempDir::new().unwrap();
     let node = start(settings(dir.path())).await;
     announce(&node, 2).await;
@@ -215,144 +205,65 @@ async fn a_disk_that_fails_is_counted_and_the_tracker_goes_on() {
     node.stop().await;
 }
 
-/// The binary, and where it listens.
-struct Tracker {
-    child: Child,
-    addr: SocketAddr,
+/// A tracker process that writes a snapshot every second.
+fn tracker(data_dir: &Path) -> TrackerProcess {
+    let data_dir = format!("node.data_dir=\"{}\"", data_dir.display());
+    TrackerProcess::start(&["announce.threads=2".into(), "node.snapshot_interval=1".into(), data_dir])
 }
 
-fn command(data_dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-    command.args(["serve", "--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[]"]);
-    command.args(["--set", "ops.listen=off", "--set", "announce.threads=2", "--set", "node.snapshot_interval=1"]);
-    command.args(["--set", &format!("node.data_dir=\"{}\"", data_dir.display())]);
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+/// An announce of a leecher in one of the swarms.
+fn peer(swarm: u8, port: u16) -> udp_client::Announce {
+    udp_client::Announce { info_hash: info_hash(swarm).0, ..leecher(port) }
 }
 
-impl Tracker {
-    fn start(data_dir: &Path) -> Self {
-        let mut child = command(data_dir).stderr(Stdio::null()).spawn().unwrap();
-        let greeting = BufReader::new(child.stdout.take().unwrap());
-        let addr = greeting.lines().find_map(|line| {
-            let line = line.unwrap();
-            let (_, url) = line.split_once("udp://")?;
-            Some(url.split('/').next().unwrap().parse().unwrap())
-        });
-        Self { child, addr: addr.expect("the greeting names the address") }
-    }
-
-    /// SIGKILL.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Tracker {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A client of BEP 15.
-struct Client {
-    socket: UdpSocket,
-    connection_id: [u8; 8],
-}
-
-impl Client {
-    fn connect(addr: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(addr).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let request = [&0x0417_2710_1980_u64.to_be_bytes()[..], &[0; 4], &[1, 2, 3, 4]].concat();
-        let mut client = Self { socket, connection_id: [0; 8] };
-        client.socket.send(&request).unwrap();
-        let reply = client.receive();
-        client.connection_id.copy_from_slice(&reply[8..16]);
-        client
-    }
-
-    fn receive(&self) -> Vec<u8> {
-        let mut reply = vec![0; 2_048];
-        let length = self.socket.recv(&mut reply).unwrap();
-        reply.truncate(length);
-        reply
-    }
-
-    fn send_announce(&self, swarm: u8, port: u16, left: u64) {
-        let id = &self.connection_id[..];
-        let request = [
-            &[id, &[0, 0, 0, 1], &[0; 4], &info_hash(swarm).0, &[9; 20], &[0; 8], &left.to_be_bytes()].concat()[..],
-            &[&[0; 8][..], &[0, 0, 0, 2], &[0; 4], &[0; 4], &[0; 4], &port.to_be_bytes()].concat(),
-        ]
-        .concat();
-        assert_eq!(request.len(), 98);
-        self.socket.send(&request).unwrap();
-    }
-
-    /// Announces these ports, a few at a time, as a slow machine drops what does not fit into a socket's buffer.
-    fn announce_all(&self, swarm: u8, ports: impl Iterator<Item = u16>) {
-        let ports: Vec<_> = ports.collect();
-        for some in ports.chunks(50) {
-            some.iter().for_each(|port| self.send_announce(swarm, *port, 7));
-            some.iter().for_each(|_| assert_eq!(self.receive()[..4], [0, 0, 0, 1]));
-        }
-    }
-
-    /// The peers of all swarms.
-    fn count(&self) -> u32 {
-        (0..SWARMS)
-            .map(|swarm| {
-                let id = &self.connection_id[..];
-                self.socket.send(&[id, &[0, 0, 0, 2], &[0; 4], &info_hash(swarm).0].concat()).unwrap();
-                let reply = self.receive();
-                let number = |at: usize| u32::from_be_bytes(reply[at..at + 4].try_into().unwrap());
-                number(8) + number(16)
-            })
-            .sum()
-    }
+/// The number of peers in all swarms.
+fn count(client: &Client) -> u32 {
+    let hashes: Vec<_> = (0..SWARMS).map(|swarm| info_hash(swarm).0).collect();
+    client.scrape(&hashes).iter().map(|[seeders, _, leechers]| seeders + leechers).sum()
 }
 
 #[test]
 fn kill_9_under_announces_loses_only_the_last_moments() {
     let dir = TempDir::new().unwrap();
-    let tracker = Tracker::start(dir.path());
-    let client = Client::connect(tracker.addr);
-    // 20,000 peers.
+    let first = tracker(dir.path());
+    let client = Client::new(first.udp[0]);
     for swarm in 0..SWARMS {
-        client.announce_all(swarm, 1..=400);
+        (1..=100).for_each(|port| _ = client.announce(&peer(swarm, port)));
     }
-    assert_eq!(client.count(), 20_000);
-    // More than an interval and a half, with announces going on until the end.
-    let ports = 1_000..;
-    for (round, port) in (0..60).zip(ports) {
-        client.announce_all(round % SWARMS, port..port + 10);
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    (0..50).for_each(|port| client.send_announce(0, 20_000 + port, 7));
-    tracker.kill();
+    assert_eq!(count(&client), 5_000);
 
-    let tracker = Tracker::start(dir.path());
-    let restored = Client::connect(tracker.addr).count();
-    assert!((20_000..=21_000).contains(&restored), "{restored} peers");
+    // Announces go on until a snapshot has all of these peers, and until the kill.
+    let mut port = 1_000;
+    wait_until("a snapshot has all peers", || {
+        (0..10).for_each(|at| _ = client.announce(&peer(at, port)));
+        port += 1;
+        first.metrics().sum("tidings_snapshot_last_records", &[]) >= 5_000.0
+    });
+    for at in 0..50 {
+        client.socket.send(&peer(0, 20_000 + at).bytes(client.id, 1)).unwrap();
+    }
+    first.kill();
+
+    let second = tracker(dir.path());
+    let restored = count(&Client::new(second.udp[0]));
+    let announced = 5_000 + u32::from(port - 1_000) * 10 + 50;
+    assert!((5_000..=announced).contains(&restored), "{restored} peers of {announced}");
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_had_is_one_sentence_and_exit_code_2() {
+fn an_unusable_data_directory_is_one_sentence_and_exit_code_2() {
     let dir = TempDir::new().unwrap();
-    let tracker = Tracker::start(dir.path());
+    let _tracker = tracker(dir.path());
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     for (path, problem) in [(dir.path(), "is in use by another node"), (&file, "cannot write to the data directory")] {
-        let output = command(path).output().unwrap();
+        let mut command = command(None);
+        command.args(["serve", "--set", "announce.udp=[\"127.0.0.1:0\"]", "--set", "announce.http=[]"]);
+        command.args(["--set", "ops.listen=off", "--set", &format!("node.data_dir=\"{}\"", path.display())]);
+        let output = command.output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{errors}");
         assert!(errors.contains(problem) && errors.contains("node.data_dir"), "{errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
     }
-    tracker.kill();
 }

@@ -1,25 +1,20 @@
-//! What a cluster costs: an announce that goes to another node against a local one, what replicas are told, and how fast a
-//! partition is handed over. `cargo bench --bench cluster`.
+//! What a cluster costs: an announce that is forwarded to another node against a local one, the replication traffic, and how
+//! fast partitions are handed over. `cargo bench --bench cluster`.
 //!
 //! Nodes and load run as processes, all on this machine; what counts is the processor time of the nodes, summed. Rounds are
 //! interleaved, and figures are medians.
 
 #![expect(clippy::disallowed_methods, reason = "measures real processes in real time")]
 
-#[path = "../peers/process.rs"]
-#[expect(dead_code, reason = "the bench `peers` uses more of it")]
-mod process;
-
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use process::{LOAD_CORE, Pinned, SERVER_CORE};
 use rustix::process::Signal;
+use tidings::testkit::http;
+use tidings::testkit::pinned::{LOAD_CORE, Pinned, SERVER_CORE};
 
 /// Rounds of the comparison.
 const ROUNDS: usize = 5;
@@ -91,10 +86,10 @@ impl Bench {
         command.arg(format!("udp://127.0.0.1:{}", 46_900 + target));
         command.args(["--duration", &format!("{}s", time.as_secs())]).args(more);
         let output = command.output().context("cannot run the load")?;
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-        let answers = ["/load/requests/answers", "/fill/requests/answers"].iter().find_map(|path| told.pointer(path));
-        answers.and_then(serde_json::Value::as_f64).with_context(|| format!("no answers in {told}"))
+        let answers = ["/load/requests/answers", "/fill/requests/answers"].iter().find_map(|path| report.pointer(path));
+        answers.and_then(serde_json::Value::as_f64).with_context(|| format!("no answers in {report}"))
     }
 
     /// Processor time of nodes for each answer, in microseconds, under a load that keeps them busy.
@@ -151,7 +146,7 @@ impl Bench {
 
     fn replication(&self) -> Result<()> {
         println!(
-            "| Renewals | Records told a replica for each announce | Bytes for each announce |\n| --- | ---: | ---: |"
+            "| Renewals | Records sent to a replica for each announce | Bytes for each announce |\n| --- | ---: | ---: |"
         );
         let short: &[&str] = &["announce.interval=5", "announce.min_interval=1", "announce.peer_ttl=8"];
         for (name, settings) in [("once per quarter of a peer's lifetime", &[][..]), ("all (lifetime of 8 s)", short)] {
@@ -160,10 +155,10 @@ impl Bench {
             let mix = ["--mode", "open", "--rate", "10000", "--swarms", "5000", "--peers", "25000"];
             // Every peer comes, and then again every three seconds or so.
             self.load(1, Duration::from_secs(6), &mix)?;
-            let before = told()?;
+            let before = replicated()?;
             let answers = self.load(1, Duration::from_secs(12), &mix)?;
             std::thread::sleep(Duration::from_millis(500));
-            let after = told()?;
+            let after = replicated()?;
             println!("| {name} | {:.2} | {:.1} |", (after.0 - before.0) / answers, (after.1 - before.1) / answers);
         }
         println!();
@@ -176,7 +171,7 @@ impl Bench {
         self.load(1, Duration::from_secs(20), &["--swarms", "100000", "--peers", "400000", "--sources", "8"])?;
         let peers = held(1)?;
         let began = Instant::now();
-        // They live until all has been asked.
+        // They live until the metrics are read.
         let nodes = [first, self.node(2, true, &[])?];
         wait_held(&nodes, 256)?;
         let took = began.elapsed().as_secs_f64();
@@ -192,7 +187,7 @@ impl Bench {
         Ok(())
     }
 
-    /// A node stands still for so long that what it was not told is dropped, and compares its copies afterwards.
+    /// A node is paused for so long that changes for it are dropped, and repairs its copies by comparing them afterwards.
     fn repair(&self) -> Result<()> {
         let settings = ["limits.hint_bytes=65536"];
         let nodes = [self.node(1, true, &settings)?, self.node(2, true, &settings)?];
@@ -234,8 +229,8 @@ fn wait_equal() -> Result<()> {
     })
 }
 
-/// Records and bytes that both nodes have told each other.
-fn told() -> Result<(f64, f64)> {
+/// Records and bytes that both nodes have replicated to each other.
+fn replicated() -> Result<(f64, f64)> {
     let sum = |name: &str| -> Result<f64> {
         let both = [metrics(1)?, metrics(2)?];
         Ok(both.iter().flatten().filter(|(it, _)| it.starts_with(name)).map(|(_, value)| value).sum())
@@ -276,11 +271,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
 }
 
 fn metrics(number: u16) -> Result<BTreeMap<String, f64>> {
-    let mut stream = TcpStream::connect(("127.0.0.1", 47_000 + number))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
+    let text = http::send(([127, 0, 0, 1], 47_000 + number).into(), "GET /metrics", "")?.text();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     Ok(lines
         .filter_map(|line| line.rsplit_once(' '))

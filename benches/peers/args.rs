@@ -42,7 +42,7 @@ pub struct Args {
     pub bare: Option<Bare>,
 }
 
-/// What is measured.
+/// A part of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// UDP announces by `aquatic_udp_load_test`.

@@ -39,7 +39,7 @@ pub fn run(listen: SocketAddrV4, peers: usize) -> Result<()> {
     }
 }
 
-/// The buffers of a batch and the headers that tell the kernel where they are, all made once.
+/// The buffers of a batch and the headers that point the kernel to them, all allocated once.
 ///
 /// The headers hold pointers into the other vectors, whose elements stay where they are: none ever grows or shrinks.
 struct Batch {
@@ -55,9 +55,9 @@ struct Batch {
 
 impl Batch {
     fn new() -> Self {
-        let nobody =
+        let unspecified =
             libc::sockaddr_in { sin_family: 0, sin_port: 0, sin_addr: libc::in_addr { s_addr: 0 }, sin_zero: [0; 8] };
-        let mut names = vec![nobody; BATCH];
+        let mut names = vec![unspecified; BATCH];
         let mut requests = vec![[0; DATAGRAM]; BATCH];
         let mut replies = vec![[0; DATAGRAM]; BATCH];
         let mut request_parts: Vec<_> = requests.iter_mut().map(part).collect();

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Distinct announces: as many peers, told apart by swarm and port since all come from one address.
+/// Distinct announces, each of its own peer: peers differ by swarm and port, as all come from one address.
 pub const ANNOUNCES: usize = 100_000;
 /// Swarms that they fall on with equal chance: 20 peers each in the mean, about what the UDP mix makes.
 const SWARMS: usize = 5_000;
@@ -57,7 +57,6 @@ fn percent_encode(bytes: &[u8]) -> String {
     })
 }
 
-/// One connection.
 #[derive(Debug)]
 pub struct Client {
     reader: BufReader<TcpStream>,

@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use crate::http_client::{self, ANNOUNCES, Client};
 use crate::install::Tools;
-use crate::process::{LOAD_CORE, Pinned};
 use crate::report::Sample;
 use crate::servers::Server;
+use tidings::testkit::pinned::{LOAD_CORE, Pinned};
 
 /// Body of the bare responder when no tracker was measured before it: about 20 peers and the other keys.
 pub const DEFAULT_BODY: usize = 180;

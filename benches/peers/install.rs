@@ -27,11 +27,11 @@ pub struct Tools {
 impl Tools {
     /// Checks for wrk, and installs what is missing of aquatic 0.9.0 into `target/peers`.
     ///
-    /// A folder named by `TIDINGS_PEERS_DIR` (with the programs in its `bin`) is looked at first.
+    /// A folder named by `PEERS_DIR` (with the programs in its `bin`) is looked at first.
     pub fn prepare(args: &Args) -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
         let mut peers = vec![root.join("bin")];
-        if let Some(dir) = std::env::var_os("TIDINGS_PEERS_DIR") {
+        if let Some(dir) = std::env::var_os("PEERS_DIR") {
             peers.insert(0, PathBuf::from(dir).join("bin"));
         }
         let work = root.join("run");

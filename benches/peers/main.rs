@@ -16,7 +16,6 @@ mod http_load;
 mod install;
 mod machine;
 mod memory;
-mod process;
 mod report;
 mod servers;
 mod subject;

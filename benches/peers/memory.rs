@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::args::Args;
 use crate::install::Tools;
-use crate::process::{LOAD_CORE, Pinned};
 use crate::servers::{BareReply, Server, Transport};
 use crate::subject::Subject;
+use tidings::testkit::pinned::{LOAD_CORE, Pinned};
 
 /// Swarms to fill in.
 pub const SWARMS: u32 = 1_000_000;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::install::Tools;
-use crate::process::{Pinned, SERVER_CORE};
 use crate::subject::Subject;
+use tidings::testkit::pinned::{Pinned, SERVER_CORE};
 
 /// How long a server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -96,7 +96,7 @@ fn answers_connect(address: SocketAddrV4) -> Result<bool> {
     Ok(socket.send(&request).and_then(|_| socket.recv(&mut [0; 64])).is_ok_and(|length| length == 16))
 }
 
-/// A port that the kernel found free; nobody holds it until the server binds it.
+/// A port that the kernel found free. No process holds it until the server binds it.
 fn free_port(transport: Transport) -> Result<u16> {
     let any = (Ipv4Addr::LOCALHOST, 0);
     Ok(match transport {

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 /// One server in one way of binding its socket.
 ///
 /// A socket bound to a wildcard address costs the kernel a choice of the source address for every reply, so both ways
-/// are told apart and only like is compared with like.
+/// are separate subjects, and only like is compared with like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
     /// aquatic 0.9 on 127.0.0.1.

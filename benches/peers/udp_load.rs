@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::install::Tools;
-use crate::process::{LOAD_CORE, Pinned};
 use crate::report::Sample;
 use crate::servers::{self, Server};
+use tidings::testkit::pinned::{LOAD_CORE, Pinned};
 
 /// `announce_peers_wanted` of the default mix.
 pub const PEERS_WANTED: usize = 30;

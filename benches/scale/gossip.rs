@@ -1,4 +1,4 @@
-//! Gossip alone: chitchat itself, with what nodes say of themselves, over channels instead of sockets. Datagrams arrive at
+//! Gossip alone: chitchat itself, with what nodes advertise, over channels instead of sockets. Datagrams arrive at
 //! once; each round of gossip takes one way of the network longer than here.
 
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ pub const HEAD: &str = "\
 | Nodes | Partitions | Start | Change | Join | Leave | Death | of a region | Traffic of a node | Datagram | Processor |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 
-/// tokio's clock, which stands still while somebody works.
+/// tokio's paused clock, which advances only while all tasks wait.
 struct Virtual(tokio::time::Instant);
 
 impl Clock for Virtual {
@@ -111,7 +111,7 @@ impl Cluster {
         self.nodes.push(Some(Node { membership, members }));
     }
 
-    /// How long until each node sees what is asked for, in all others.
+    /// The time until each node sees the same.
     async fn until(&self, seen: impl Fn(&Members) -> bool) -> Duration {
         let began = tokio::time::Instant::now();
         while !self.nodes.iter().flatten().all(|node| seen(&node.members.borrow())) {

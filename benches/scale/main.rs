@@ -1,5 +1,5 @@
 //! A hundred nodes in one process, on virtual time: how soon all of them know what happens, what they send each other
-//! meanwhile (`gossip.rs`), and how partitions move (`rebalancing.rs`). Prints the tables of `docs/scale.md`; they are the
+//! for it (`gossip.rs`), and how partitions move (`rebalancing.rs`). Prints the tables of `docs/scale.md`; they are the
 //! same on any machine, but for the processor time.
 //!
 //! ```console
@@ -11,9 +11,6 @@
 
 mod gossip;
 mod rebalancing;
-#[path = "../../tests/sim/world/mod.rs"]
-#[allow(dead_code, reason = "the simulation has more than this bench uses")]
-mod world;
 
 /// Nodes in three regions, and partitions.
 const SIZES: [(usize, u16); 4] = [(12, 256), (30, 1024), (60, 1024), (99, 1024)];

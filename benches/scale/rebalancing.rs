@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tidings::partition::{MemberState, SharedStatus};
 
-use crate::world::World;
-use crate::world::chaos::Chaos;
-use crate::world::plan::{Event, NodeSpec, Plan, Profile};
-use crate::world::run::hosts;
+use tidings::testkit::sim::World;
+use tidings::testkit::sim::chaos::Chaos;
+use tidings::testkit::sim::plan::{Event, NodeSpec, Plan, Profile};
+use tidings::testkit::sim::run::hosts;
 
 const REGIONS: usize = 3;
 const REPLICAS: u8 = 2;
@@ -20,7 +20,7 @@ const REPLICAS: u8 = 2;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub const HEAD: &str = "\
-| Nodes | Partitions | | Copies moved | of 1/N of its region | Records | Routed anew | At rest |
+| Nodes | Partitions | | Copies moved | of 1/N of its region | Records | Routed again | At rest |
 | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |";
 
 /// How long it took until each partition was answered for again, and until all was where it belongs.
@@ -111,7 +111,7 @@ pub fn rows(nodes: usize, partitions: u16) -> String {
     (plan.swarms, plan.clients) = (5_000, 50);
     (plan.near, plan.far) = (Duration::from_millis(2), Duration::from_millis(60));
     (plan.faults_end, plan.end) = (Duration::from_secs(3000), Duration::from_secs(3000));
-    // What happens is told below.
+    // The events come below.
     plan.events = Vec::new();
     let world = World::new(plan);
     let sim = hosts(&world);

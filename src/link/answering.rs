@@ -127,7 +127,7 @@ pub(super) struct Answerer<'a> {
 impl Answerer<'_> {
     fn request(&self, id: u64, incarnation: u64, body: &[u8], traces: &[u8]) {
         let refuse = |refusal| self.connection.reply(id, &Reply::Refused(refusal), true);
-        if incarnation != self.incarnation && !faults::NO_FENCING.load(Relaxed) {
+        if incarnation != self.incarnation && !faults::NO_FENCING.is_on() {
             return refuse(Refusal::Incarnation);
         }
         let waiting = self.connection.unanswered_bytes.load(Relaxed);

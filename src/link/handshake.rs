@@ -1,7 +1,6 @@
 //! What both sides of a new connection tell each other, and check.
 
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::io::AsyncWriteExt;
 
@@ -212,7 +211,7 @@ fn expect(is: &Hello, node: &str, incarnation: u64) -> Result<(), Mismatch> {
     if is.node != node {
         return Err(Mismatch::Name { is: is.node.clone(), wanted: node.to_owned() });
     }
-    if is.incarnation != incarnation && !faults::NO_FENCING.load(Relaxed) {
+    if is.incarnation != incarnation && !faults::NO_FENCING.is_on() {
         return Err(Mismatch::Incarnation { node: is.node.clone(), is: is.incarnation, wanted: incarnation });
     }
     Ok(())

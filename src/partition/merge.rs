@@ -176,7 +176,7 @@ impl<'a> Merger<'a> {
             self.counts.expired += 1;
             return None;
         };
-        if stamp.role() == Role::Stopped && faults::is_on(&faults::DROP_TOMBSTONES_EARLY) {
+        if stamp.role() == Role::Stopped && faults::DROP_TOMBSTONES_EARLY.is_on() {
             return None;
         }
         let believable = self.believable(stamp, age);

@@ -125,7 +125,7 @@ mod tests {
         exposition.by_label(&BUILD_INFO, [([""; 1], 1.0); 0]);
         assert_eq!(
             String::from_utf8(exposition.text().unwrap()).unwrap(),
-            "# HELP tidings_owner_restarts_total Owners of partitions that failed and were replaced, which is always a bug.\n\
+            "# HELP tidings_owner_restarts_total Partition owners that failed and were replaced, which is always a bug.\n\
              # TYPE tidings_owner_restarts_total counter\n\
              tidings_owner_restarts_total 3000000000\n\
              # HELP tidings_build_info The version of this program; always 1.\n\

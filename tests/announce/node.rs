@@ -10,9 +10,9 @@ use tidings::config::Settings;
 use tidings::node;
 use tokio::runtime::Runtime;
 
-use super::client::Client;
+use tidings::testkit::udp_client::Client;
 
-/// Real time, which a test can advance.
+/// Real time that a test can advance.
 pub struct TestClock {
     system: SystemClock,
     ahead_millis: AtomicU64,
@@ -31,14 +31,14 @@ impl Clock for TestClock {
     }
 }
 
-/// A running node, which stops with its value.
+/// A running node, which stops with the value.
 pub struct Node {
     pub clock: Arc<TestClock>,
     pub runtime: Runtime,
     node: Option<node::Node>,
 }
 
-/// The defaults, on two threads and free ports of both families.
+/// The defaults, with two threads and free ports of both families.
 pub fn settings() -> Settings {
     let mut settings = Settings::default();
     let free: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];

@@ -1,4 +1,4 @@
-//! The list of traps names a test for each, and each of those tests is there.
+//! `docs/traps.md` names a test for each trap, and those tests exist.
 
 use std::collections::HashSet;
 use std::path::Path;

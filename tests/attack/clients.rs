@@ -1,4 +1,4 @@
-//! Clients that do as they should, and insist on right answers.
+//! Well-behaved clients, which check every answer.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -11,29 +11,29 @@ use tidings::wire::udp::{
     parse_response,
 };
 
-/// The swarm of all good clients.
+/// The swarm of all clients here.
 pub const SWARM: InfoHash = InfoHash(*b"good clients in here");
-/// Clients of each family that only wait to be found: one seeder and one leecher.
+/// The ports of two peers of each family that others have to find: a seeder and a leecher.
 const OTHERS: [(u16, bool); 2] = [(50_001, true), (50_002, false)];
-/// The port that the clients that look for them announce.
+/// The port that clients announce.
 const PORT: u16 = 50_000;
 /// After this long without an answer a UDP request is repeated, once.
 const RETRY: Duration = Duration::from_secs(2);
 /// After this long without an answer to the repeated request, or to any over HTTP, the request has failed.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Connection ids live for two minutes; clients are to fetch a new one after one.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 
-/// What became of a client's requests.
+/// The outcomes of a client's requests.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Answered rightly.
+    /// Requests that were answered correctly.
     pub answers: u64,
-    /// Of these, those that were answered only when asked again.
+    /// Of these, answered only when requested again.
     pub retried: u64,
-    /// Answered neither at once nor when asked again.
+    /// Answered neither at once nor when requested again.
     pub unanswered: u64,
-    /// The longest that an answer to a first request took.
+    /// The longest time to an answer to a first request.
     pub slowest: Duration,
 }
 
@@ -54,16 +54,14 @@ fn source(target: SocketAddr, number: u8) -> IpAddr {
 fn must_find(peers: &[PeerAddr], family: Family) {
     let others = OTHERS.map(|(port, _)| port);
     let found = peers.iter().filter(|peer| peer.family() == family && others.contains(&peer.port()));
-    assert_eq!(found.count(), others.len(), "some good clients were not found: {peers:?}");
+    assert_eq!(found.count(), others.len(), "some clients were not found: {peers:?}");
 }
 
-/// Announces over UDP.
 pub struct Udp {
     socket: UdpSocket,
     family: Family,
     connection: Option<(ConnectionId, Instant)>,
     next_id: u32,
-    /// The results so far.
     pub tally: Tally,
 }
 
@@ -75,7 +73,7 @@ impl Udp {
         Self { socket, family, connection: None, next_id: 0, tally: Tally::default() }
     }
 
-    /// Brings those into the swarm who are to be found.
+    /// Announces the peers that others have to find.
     pub fn announce_others(&mut self) {
         for (port, seeder) in OTHERS {
             assert!(self.announce(port, seeder).is_some());
@@ -89,7 +87,7 @@ impl Udp {
         }
         let Some(id) = self.connection_id() else { return };
         let scrape = |out: &mut Vec<u8>, transaction_id| encode_scrape(out, id, transaction_id, &[SWARM.0]);
-        let counts = self.ask(scrape, |response| match response {
+        let counts = self.request(scrape, |response| match response {
             Response::Scrape { entries, .. } => entries.iter().collect::<Vec<Counts>>(),
             other => panic!("a scrape was answered by {other:?}"),
         });
@@ -117,7 +115,7 @@ impl Udp {
             };
             encode_announce(out, &announce, b"-GO0000-aaaaaaaaaaaa");
         };
-        self.ask(announce, |response| match response {
+        self.request(announce, |response| match response {
             Response::Announce { interval, peers, .. } => {
                 assert!((1620..=1980).contains(&interval), "{interval}");
                 peers.iter().collect()
@@ -132,7 +130,7 @@ impl Udp {
         {
             return Some(id);
         }
-        let id = self.ask(encode_connect, |response| match response {
+        let id = self.request(encode_connect, |response| match response {
             Response::Connect { connection_id, .. } => connection_id,
             other => panic!("a connect was answered by {other:?}"),
         })?;
@@ -140,8 +138,12 @@ impl Udp {
         Some(id)
     }
 
-    /// Asks, and once more if need be.
-    fn ask<T>(&mut self, encode: impl Fn(&mut Vec<u8>, TransactionId), read: impl Fn(Response<'_>) -> T) -> Option<T> {
+    /// Sends a request, and again if there is no answer.
+    fn request<T>(
+        &mut self,
+        encode: impl Fn(&mut Vec<u8>, TransactionId),
+        read: impl Fn(Response<'_>) -> T,
+    ) -> Option<T> {
         self.next_id += 1;
         let mut request = Vec::new();
         encode(&mut request, TransactionId(self.next_id));
@@ -157,7 +159,7 @@ impl Udp {
                     Err(error) => panic!("the tracker is gone: {error}"),
                 };
                 let response = parse_response(&buffer[..len], self.family).unwrap();
-                // A late answer to a request that was sent twice is of no interest any more.
+                // Any other is a late answer to a request that was sent twice.
                 if response.transaction_id() == TransactionId(self.next_id) {
                     self.tally.answers += 1;
                     self.tally.retried += attempt as u64;
@@ -173,11 +175,10 @@ impl Udp {
     }
 }
 
-/// Announces over HTTP. TCP repeats what is lost, so nothing is asked twice here.
+/// Announces over HTTP. TCP resends what is lost, so no request is repeated.
 pub struct Http {
     target: SocketAddr,
     kept: TcpStream,
-    /// The results so far.
     pub tally: Tally,
 }
 
@@ -188,14 +189,14 @@ impl Http {
 
     /// Announces on the connection that is kept open, and looks for the others.
     pub fn keep_alive_round(&mut self) {
-        let (since, answer) = (Instant::now(), ask(&mut self.kept, false));
+        let (since, answer) = (Instant::now(), request(&mut self.kept, false));
         self.judge(since, answer);
     }
 
     /// The same on a new connection.
     pub fn round(&mut self) {
         let since = Instant::now();
-        let answer = open(self.target).and_then(|mut stream| ask(&mut stream, true));
+        let answer = open(self.target).and_then(|mut stream| request(&mut stream, true));
         self.judge(since, answer);
     }
 
@@ -226,8 +227,8 @@ fn open(target: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// The body of the reply.
-fn ask(stream: &mut TcpStream, close: bool) -> std::io::Result<Vec<u8>> {
+/// Announces, and returns the body of the reply.
+fn request(stream: &mut TcpStream, close: bool) -> std::io::Result<Vec<u8>> {
     let query = "info_hash=good%20clients%20in%20here&peer_id=-GO0000-aaaaaaaaaaaa&port=50000&left=1&compact=1";
     let connection = if close { "close" } else { "keep-alive" };
     write!(stream, "GET /announce?{query} HTTP/1.1\r\nhost: tracker\r\nconnection: {connection}\r\n\r\n")?;

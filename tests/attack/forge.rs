@@ -1,4 +1,4 @@
-//! Datagrams that no good client sends.
+//! Datagrams that no well-behaved client sends.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -10,7 +10,7 @@ use tidings::wire::udp::{
 /// The largest datagram that an attacker sends: nearly the largest that UDP has.
 pub const OVERSIZED: usize = 65_000;
 
-/// Makes them. The same seed makes the same ones.
+/// Makes datagrams, the same ones for the same seed.
 pub struct Forge {
     pub rng: SmallRng,
     noise: Vec<u8>,
@@ -23,7 +23,6 @@ impl Forge {
         Self { rng, noise }
     }
 
-    /// Random bytes.
     pub fn noise(&mut self, len: usize) -> &[u8] {
         let start = self.rng.random_range(0..self.noise.len() - len);
         &self.noise[start..start + len]
@@ -38,7 +37,7 @@ impl Forge {
         self.rng.random_range(0..=most)
     }
 
-    /// Puts a datagram into `out`. Those that are like requests carry `id`.
+    /// Writes a datagram into `out`. Those that resemble requests contain `id`.
     pub fn datagram(&mut self, id: ConnectionId, out: &mut Vec<u8>) {
         out.clear();
         match self.rng.random_range(0..200) {
@@ -75,7 +74,7 @@ impl Forge {
                 self.add_noise(out, len);
             }
             165..180 => {
-                // Replies, and requests of actions that there are not.
+                // Replies, and requests with unknown actions.
                 out.extend_from_slice(&self.rng.random_range(0..6u32).to_be_bytes());
                 let len = self.up_to(100);
                 self.add_noise(out, len);
@@ -84,7 +83,7 @@ impl Forge {
         }
     }
 
-    /// Well-formed, but for the values of its fields.
+    /// Well-formed, but with any values.
     fn request(&mut self, id: ConnectionId, out: &mut Vec<u8>) {
         let transaction_id = TransactionId(self.rng.random());
         match self.rng.random_range(0..10) {
@@ -114,7 +113,7 @@ impl Forge {
         encode_announce(out, &announce, &self.rng.random());
     }
 
-    /// BEP 41 as it should not be: lengths that lie, unknown kinds, endless padding.
+    /// Broken options of BEP 41: wrong lengths, unknown kinds, endless padding.
     fn options(&mut self, out: &mut Vec<u8>, len: usize) {
         let end = out.len() + len;
         while out.len() < end {
@@ -145,7 +144,7 @@ impl Forge {
     }
 }
 
-/// What else turns up at a UDP port: DHT, uTP, DNS, HTTP, SIP, QUIC.
+/// What else arrives at a UDP port: DHT, uTP, DNS, HTTP, SIP, QUIC.
 const OTHER_PROTOCOLS: [&[u8]; 6] = [
     b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe",
     b"\x41\x00\x12\x34\x00\x00\x00\x01\x00\x00\x00\x00\x00\x10\x00\x00\x00\x01\x00\x00",

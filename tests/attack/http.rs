@@ -1,4 +1,4 @@
-//! Attackers over HTTP: broken requests, and connections that are only there to be in the way.
+//! Attackers over HTTP: broken requests, and connections that only take up room.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -10,23 +10,22 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::forge::Forge;
 
-/// Requests of one connection that are no nonsense to HTTP, but to a tracker.
+/// Requests on one connection that are valid HTTP, but nonsense to a tracker.
 const PIPELINED: u64 = 8;
-/// No connection whose client has nothing more to say may be left open longer than this.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The tracker may leave no connection open for this long after its client has sent everything.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What all attackers did together.
 #[derive(Default)]
 pub struct Tally {
-    /// Requests sent, whole or not.
+    /// Requests sent, complete or not.
     pub sent: AtomicU64,
     /// Connections made for them.
     pub connections: AtomicU64,
-    /// Requests that are HTTP and got the failure reason that they deserved.
+    /// Valid HTTP requests that were answered with a failure reason.
     pub refused: AtomicU64,
 }
 
-/// A connection from a random loopback address, as one address has too few ports for all.
+/// A connection from a random loopback address, because one address has too few ports.
 pub fn connect(target: SocketAddr, forge: &mut Forge) -> TcpStream {
     let source: IpAddr = match target {
         SocketAddr::V4(_) => {
@@ -45,7 +44,7 @@ pub fn connect(target: SocketAddr, forge: &mut Forge) -> TcpStream {
     stream
 }
 
-/// Sends broken requests while there are some left of `quota`.
+/// Sends broken requests until `quota` is used up.
 pub fn attack(target: SocketAddr, seed: u64, quota: &AtomicU64, tally: &Tally) {
     let mut forge = Forge::new(seed);
     while quota.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
@@ -62,14 +61,14 @@ pub fn attack(target: SocketAddr, seed: u64, quota: &AtomicU64, tally: &Tally) {
             tally.sent.fetch_add(1, Relaxed);
             broken(&mut stream, &mut forge);
         }
-        // Most hang up in a way that leaves nothing behind in the kernel, for the sake of this machine.
+        // Most close with a reset, which leaves nothing in the kernel.
         if forge.rng.random_range(0..50) != 0 {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
     }
 }
 
-/// Well-formed HTTP that asks for the impossible, again and again on one connection: every request gets its own failure.
+/// Valid HTTP that no tracker can serve, pipelined on one connection: every request gets a failure of its own.
 fn nonsense(stream: &mut TcpStream, forge: &mut Forge) {
     let mut requests = Vec::new();
     for number in 0..PIPELINED {
@@ -102,10 +101,10 @@ const NONSENSE: [&str; 14] = [
     "/scrape",
 ];
 
-/// One request that is broken as HTTP, then nothing more: the tracker may refuse it or hang up, but has to do so soon.
+/// One request that is broken as HTTP: the tracker may refuse it or close the connection, but has to do one of them.
 fn broken(stream: &mut TcpStream, forge: &mut Forge) {
     let request = request(forge);
-    // The tracker may have hung up before it has read everything.
+    // The tracker may have closed before it has read everything.
     let sent = stream.write_all(&request);
     if forge.rng.random_range(0..4) == 0 {
         return;
@@ -114,12 +113,12 @@ fn broken(stream: &mut TcpStream, forge: &mut Forge) {
     let mut reply = Vec::new();
     match stream.read_to_end(&mut reply) {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            panic!("never answered nor closed: {sent:?} {}", request[..request.len().min(500)].escape_ascii())
+            panic!("neither answered nor closed: {sent:?} {}", request[..request.len().min(500)].escape_ascii())
         }
         _ => {}
     }
     let is_http_1 = reply.starts_with(b"HTTP/1.");
-    // Anything but HTTP/1 is a frame of HTTP/2, whose settings come first.
+    // Anything else has to be HTTP/2, which starts with a frame of settings.
     let is_http_2 = reply.len() >= 9 && reply[3] <= 9;
     assert!(reply.is_empty() || is_http_1 || is_http_2, "{}", reply.escape_ascii());
     if is_http_1 {
@@ -202,7 +201,7 @@ const BROKEN: [&[u8]; 24] = [
     b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10",
 ];
 
-/// Keeps `count` silent connections open until `done`: whichever the tracker closes is opened anew.
+/// Keeps `count` silent connections open until `done`, replaces those that the tracker closes, and returns how many it closed.
 pub fn hoard(target: SocketAddr, count: usize, done: &AtomicBool) -> u64 {
     let mut forge = Forge::new(count as u64);
     let open = |forge: &mut Forge| {
@@ -224,8 +223,8 @@ pub fn hoard(target: SocketAddr, count: usize, done: &AtomicBool) -> u64 {
     closed
 }
 
-/// Sends headers byte by byte on `count` connections at a time until `done`, and gives how long the longest of them
-/// lasted, and how many the tracker closed.
+/// Sends headers byte by byte on `count` connections until `done`. Returns the longest life of a connection, and how many
+/// the tracker closed.
 pub fn dribble(target: SocketAddr, count: usize, done: &AtomicBool) -> (Duration, u64) {
     let mut forge = Forge::new(count as u64);
     let open = |forge: &mut Forge| {

@@ -1,4 +1,4 @@
-//! Attackers over UDP, and the proof that the tracker cannot be used against others.
+//! Attackers over UDP, and the proof that the tracker does not amplify traffic.
 
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
@@ -12,26 +12,24 @@ use tidings::wire::udp::{ConnectionId, Response, TransactionId, encode_connect, 
 
 use crate::forge::Forge;
 
-/// Datagrams that an attacker sends before it waits until the tracker has read them. Without that the kernel would throw
-/// most of an attack away, and the requests of good clients with it, before the tracker sees either.
+/// Datagrams that an attacker sends before it waits until the tracker has read them. Otherwise the kernel would drop most of
+/// an attack, and the requests of clients with it, before the tracker sees either.
 const BATCH: u64 = 32;
 /// The largest reply to anyone (the default of `limits.udp_reply_bytes`).
 const LARGEST_REPLY: usize = 1232;
-/// How long to wait for an answer before asking again, and how often to ask.
-const PATIENCE: (Duration, u32) = (Duration::from_secs(2), 10);
+/// How long to wait for an answer before a request is repeated, and how often it is sent.
+const PATIENCE: (Duration, u32) = (Duration::from_secs(5), 20);
 
-/// What all attackers did together.
 #[derive(Default)]
 pub struct Tally {
-    /// Datagrams sent, those that fetched a connection id included.
+    /// Datagrams sent, including those that got a connection id.
     pub sent: AtomicU64,
-    /// Replies received.
     pub replies: AtomicU64,
-    /// Replies to addresses that had not proven themselves, each checked to be no longer than its request.
+    /// Replies to unproven addresses, each checked to be no longer than its request.
     pub to_unproven: AtomicU64,
 }
 
-/// Sends datagrams while there are some left of `quota`.
+/// Sends datagrams until `quota` is used up.
 pub fn attack(target: SocketAddr, seed: u64, quota: &AtomicU64, tally: &Tally) {
     let mut forge = Forge::new(seed);
     let mut stolen = ConnectionId(forge.rng.random());
@@ -48,13 +46,13 @@ pub fn attack(target: SocketAddr, seed: u64, quota: &AtomicU64, tally: &Tally) {
         }
         batch += 1;
         attacker.send_batch(&mut forge, stolen);
-        // FIFO on both ways: once this is answered, so is all before it that needs no owner.
+        // Both directions are FIFO: once this is answered, so is everything before it that needs no owner.
         attacker.connect(&mut forge);
         earlier = attacker.finish();
     }
 }
 
-/// A random loopback address. Those that prove themselves and those that do not come from different networks.
+/// A random loopback address, from different networks for proven and unproven addresses.
 fn source(target: SocketAddr, proven: bool, forge: &mut Forge) -> IpAddr {
     if target.is_ipv6() {
         return Ipv6Addr::LOCALHOST.into();
@@ -66,12 +64,12 @@ fn source(target: SocketAddr, proven: bool, forge: &mut Forge) -> IpAddr {
 struct Attacker<'a> {
     socket: UdpSocket,
     family: Family,
-    /// The connection id, if it uses one that is its own.
+    /// Its own connection id, if it uses one.
     proven: Option<ConnectionId>,
     /// The bytes of the longest request with each transaction id.
     asked: HashMap<u32, usize>,
-    /// Transaction ids of proven attackers before this one. Over IPv6 all have one address, and soon a port again, so that
-    /// an owner's answer may come to the next.
+    /// Transaction ids of earlier proven attackers. Over IPv6 all have one address, and ports repeat soon, so that an owner's
+    /// answer may reach a later attacker.
     earlier: HashSet<u32>,
     tally: &'a Tally,
 }
@@ -110,7 +108,7 @@ impl<'a> Attacker<'a> {
         let mut datagram = Vec::new();
         for _ in 0..BATCH {
             let id = self.proven.unwrap_or_else(|| match forge.rng.random_range(0..4) {
-                // Another address's, from an hour ago, or just zero.
+                // That of another address, one of an hour ago, zero, or a random one.
                 0 => stolen,
                 1 => ConnectionId(stolen.0.wrapping_sub(3600 << 32)),
                 2 => ConnectionId(0),
@@ -121,7 +119,7 @@ impl<'a> Attacker<'a> {
         }
     }
 
-    /// Connects; checks whatever is answered meanwhile.
+    /// Gets a connection id, and checks all other answers that come before it.
     fn connect(&mut self, forge: &mut Forge) -> ConnectionId {
         let mut buffer = [0; 65_536];
         for _ in 0..PATIENCE.1 {
@@ -142,7 +140,7 @@ impl<'a> Attacker<'a> {
                 }
             }
         }
-        panic!("the tracker does not answer any more")
+        panic!("the tracker no longer answers")
     }
 
     fn check<'b>(&self, reply: &'b [u8]) -> Response<'b> {
@@ -150,7 +148,7 @@ impl<'a> Attacker<'a> {
         let response = parse_response(reply, self.family).unwrap();
         assert!(reply.len() <= LARGEST_REPLY, "{} bytes", reply.len());
         let Some(&asked) = self.asked.get(&response.transaction_id().0) else {
-            assert!(self.earlier.contains(&response.transaction_id().0), "an answer to nothing: {response:?}");
+            assert!(self.earlier.contains(&response.transaction_id().0), "an answer without a request: {response:?}");
             return response;
         };
         if self.proven.is_none() {

@@ -1,5 +1,5 @@
-//! Whoever reaches the addresses of a cluster without its keys, or with keys and bad intentions, changes nothing for members
-//! and clients.
+//! An attacker who reaches the addresses of a cluster, without its keys or even with them, changes nothing for members and
+//! clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -16,15 +16,16 @@ use tidings::link::VERSIONS;
 use tidings::swarm::InfoHash;
 use tidings::wire::peer::{self, Hello, Opening, Request};
 
-use super::cluster::{Cluster, SIX};
 use super::load::Load;
-use super::network::Network;
-use super::scale::{Figures, choose};
-use super::wait_until;
+use tidings::testkit::cluster::{Cluster, SIX};
+use tidings::testkit::figures::{Figures, choose};
+use tidings::testkit::network::Network;
+use tidings::testkit::wait::{wait_for, wait_until};
 
-const SOON: Duration = Duration::from_secs(30);
-/// What a node may hold under attack, far above what it holds at rest.
+/// The memory that a node may use under attack, far above what it uses at rest.
 const MEMORY: u64 = 256 << 20;
+/// Only an answer that never comes takes this long.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A light load in the background, whose clients must not notice anything.
 fn clients(cluster: &Cluster, nodes: &[&str], seconds: u64) -> Load {
@@ -34,7 +35,7 @@ fn clients(cluster: &Cluster, nodes: &[&str], seconds: u64) -> Load {
     Load::start(cluster, "eu", nodes, nodes, &args)
 }
 
-/// How many lines of a node's log hold a text.
+/// The number of log lines of a node that contain a text.
 fn lines(cluster: &Cluster, node: &str, text: &str) -> usize {
     cluster.log(node).lines().filter(|line| line.contains(text)).count()
 }
@@ -53,19 +54,19 @@ fn judge(cluster: &Cluster, nodes: &[&str], load: Load) {
 #[test]
 fn random_and_repeated_gossip_changes_nothing() {
     let mut cluster = Cluster::new(Network::loopback(), &[]);
-    // A seed that only listens: what a node sends there are good datagrams, sealed with its key.
+    // A seed that only listens: it gets valid datagrams, sealed with the node's key.
     let net = cluster.network.prefix();
-    let ear = UdpSocket::bind(format!("{net}9.9:7071")).unwrap();
-    ear.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let listener = UdpSocket::bind(format!("{net}9.9:7071")).unwrap();
+    listener.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     cluster.start_node_with("eu-1", &[format!("cluster.seeds=[\"{net}9.9:7071\"]")]);
-    let mut heard = Vec::new();
+    let mut captured = Vec::new();
     let mut buffer = [0; 65_536];
-    let deadline = Instant::now() + SOON;
-    while heard.len() < 3 {
-        assert!(Instant::now() < deadline, "eu-1 does not gossip with its seed: {}", cluster.log("eu-1"));
-        if let Ok(length) = ear.recv(&mut buffer) {
-            heard.push(buffer[..length].to_vec());
-        }
+    while captured.len() < 3 {
+        let received = wait_for("eu-1 gossips with its seed", || {
+            let length = listener.recv(&mut buffer).ok()?;
+            Some(buffer[..length].to_vec())
+        });
+        captured.push(received);
     }
     cluster.signal("eu-1", Signal::KILL);
     SIX.iter().for_each(|node| cluster.start_node(node));
@@ -83,18 +84,18 @@ fn random_and_repeated_gossip_changes_nothing() {
             match sent % 4 {
                 // Noise.
                 0 => {}
-                // Of the right version, so that the key decides.
+                // Noise of the right version, so that opening it with the key fails.
                 1 => _ = datagram.first_mut().map(|first| *first = 1),
-                // A good one with one bit changed.
+                // A valid datagram with one bit changed.
                 2 => {
-                    datagram.clone_from(&heard[sent as usize % heard.len()]);
+                    datagram.clone_from(&captured[sent as usize % captured.len()]);
                     let at = rng.random_range(1..datagram.len());
                     datagram[at] ^= 1 << rng.random_range(0..8u32);
                 }
-                // A good one once more.
-                _ => datagram.clone_from(&heard[sent as usize % heard.len()]),
+                // A valid datagram again.
+                _ => datagram.clone_from(&captured[sent as usize % captured.len()]),
             }
-            // One that the kernel has no room for is as good as one that is lost.
+            // What the kernel has no room for is lost, as in any network.
             let _ = outside.send_to(&datagram, cluster.gossip(node));
         }
         sent += 1;
@@ -105,17 +106,19 @@ fn random_and_repeated_gossip_changes_nothing() {
     println!("{} datagrams", sent * 6);
     for node in SIX {
         let count = |outcome: &str| cluster.metric(node, "tidings_gossip_datagrams_total", &[outcome]);
-        let counts = ["malformed", "bad_key_or_cluster", "replayed"].map(|name| count(&format!("outcome=\"{name}\"")));
-        println!("{node}: malformed, bad key, replayed {counts:?}");
-        assert!(counts.iter().all(|count| *count > 10.0), "{node}: {counts:?}");
+        for name in ["malformed", "bad_key_or_cluster", "replayed"] {
+            wait_until(&format!("{node} counts datagrams as {name}"), || count(&format!("outcome=\"{name}\"")) > 10.0);
+        }
         for reason in ["no sealed datagram of this version", "compare gossip.keys", "it was seen before"] {
-            assert_eq!(lines(&cluster, node, reason), 1, "{node}: {reason}: {}", cluster.log(node));
+            // Once in a while, however many datagrams come.
+            wait_until(&format!("{node} logs {reason:?}"), || lines(&cluster, node, reason) > 0);
+            assert!(lines(&cluster, node, reason) < 10, "{node}: {}", cluster.log(node));
         }
     }
     judge(&cluster, &SIX, load);
 }
 
-/// A connection that a node takes for one of eu-9, which has keys but is no member.
+/// A connection that a node accepts as one of eu-9, which has keys but is not a member.
 struct Insider(StreamOwned<ClientConnection, TcpStream>);
 
 impl Insider {
@@ -124,8 +127,8 @@ impl Insider {
         let files = KeyDir::load(&dir, &NodeId::from("eu-9"), &SystemClock::start()).unwrap();
         let name = key_dir::server_name(&NodeId::from(to)).unwrap();
         let socket = TcpStream::connect(cluster.link(to)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        socket.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        socket.set_write_timeout(Some(TIMEOUT)).unwrap();
         let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(&files.client), name).unwrap(), socket);
         let status = cluster.status(to);
         let opening = Opening {
@@ -156,17 +159,14 @@ impl Insider {
         if self.0.write_all(bytes).and_then(|()| self.0.flush()).is_err() {
             return true;
         }
-        let mut rest = Vec::new();
-        let limit = Instant::now() + Duration::from_secs(5);
         let mut buffer = [0; 4096];
-        while Instant::now() < limit {
+        loop {
             match self.0.read(&mut buffer) {
                 Ok(0) => return true,
-                Ok(length) => rest.extend_from_slice(&buffer[..length]),
+                Ok(_) => {}
                 Err(e) => return !matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
             }
         }
-        false
     }
 }
 
@@ -180,7 +180,7 @@ fn refused(cluster: &Cluster, reason: &str) -> f64 {
 }
 
 #[test]
-fn broken_and_oversized_frames_and_strangers_end_their_own_connections_only() {
+fn strangers_and_broken_frames_end_only_their_own_connections() {
     let nodes = &SIX[..2];
     let cluster = Cluster::start(nodes, &[]);
     let load = clients(&cluster, nodes, 12);
@@ -202,12 +202,12 @@ fn broken_and_oversized_frames_and_strangers_end_their_own_connections_only() {
         };
         open.push(stream);
     }
-    wait_until("strangers are refused and counted", SOON, || {
+    wait_until("strangers are refused and counted", || {
         refused(&cluster, "handshake") + refused(&cluster, "too_many") >= before + 20.0
     });
     drop(open);
 
-    // With keys: frames that are too long, too short, of no kind, or hold nonsense.
+    // With keys: frames that are too long, too short, of an unknown kind, or contain nonsense.
     let header = |length: u32, kind: u8| {
         let mut bytes = length.to_be_bytes().to_vec();
         bytes.extend([kind, 0]);
@@ -220,24 +220,20 @@ fn broken_and_oversized_frames_and_strangers_end_their_own_connections_only() {
         ("a frame of 4 GiB", header(u32::MAX, 4)),
         ("a frame above the limit", header((1 << 20) + 1, 4)),
         ("a frame without a header", header(0, 4)),
-        ("a frame of no kind", header(10, 99)),
+        ("a frame of an unknown kind", header(10, 99)),
     ] {
         let insider = Insider::open(&cluster, "eu-1");
         assert!(insider.closes_after(&bytes), "{what} leaves the connection open");
     }
-    assert!(
-        refused(&cluster, "malformed") >= before + 4.0,
-        "{} of 4 are counted",
-        refused(&cluster, "malformed") - before
-    );
-    // Nonsense within a good frame, for another incarnation than that of this node: refused, at the latest by closing.
+    wait_until("all four are counted", || refused(&cluster, "malformed") >= before + 4.0);
+    // Nonsense within a valid frame, for another incarnation of this node: it is refused or the connection closed.
     let mut insider = Insider::open(&cluster, "eu-1");
     insider.0.write_all(&request(&[0xc1; 64])).unwrap();
     judge(&cluster, nodes, load);
 }
 
 #[test]
-fn a_peer_that_does_not_read_is_cut_off() {
+fn a_peer_that_does_not_read_is_disconnected() {
     let nodes = &SIX[..2];
     let cluster = Cluster::start(nodes, &[]);
     let load = clients(&cluster, nodes, choose(12, 30));
@@ -249,15 +245,15 @@ fn a_peer_that_does_not_read_is_cut_off() {
     peer::write_request(&mut bytes, 1, incarnation, &request, &[], 1 << 20).unwrap();
     let before = refused(&cluster, "slow");
     let end = Instant::now() + Duration::from_secs(choose(8, 20));
-    let mut asked = 0;
+    let mut sent = 0;
     while Instant::now() < end && insider.0.write_all(&bytes).is_ok() {
-        asked += 1;
+        sent += 1;
     }
-    println!("asked {asked} times for 2000 swarms without reading; cut off {}", refused(&cluster, "slow") - before);
-    wait_until("it is cut off", SOON, || {
+    println!("{sent} requests for 2000 swarms without reading; disconnected {}", refused(&cluster, "slow") - before);
+    wait_until("it is disconnected", || {
         let _ = insider.0.write_all(&bytes);
         refused(&cluster, "slow") > before
     });
-    wait_until("that is logged", SOON, || lines(&cluster, "eu-1", "it does not read the answers") == 1);
+    wait_until("that is logged", || lines(&cluster, "eu-1", "it does not read the answers") == 1);
     judge(&cluster, nodes, load);
 }

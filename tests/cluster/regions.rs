@@ -1,14 +1,13 @@
-//! A region without nodes, and partitions without anybody who holds them.
-
-use std::time::Duration;
+//! A region without nodes, and partitions that no reachable node holds.
 
 use rustix::process::Signal;
 
-use super::client::{Announce, Client, leecher};
-use super::cluster::{Cluster, SIX};
 use super::load::Load;
-use super::scale::{Figures, choose};
-use super::{http, wait_until};
+use tidings::testkit::cluster::{Cluster, SIX};
+use tidings::testkit::figures::{Figures, choose};
+use tidings::testkit::http;
+use tidings::testkit::udp_client::{Announce, Client, leecher};
+use tidings::testkit::wait::wait_until;
 
 #[test]
 fn clients_of_a_region_without_nodes_are_answered_by_another() {
@@ -19,12 +18,14 @@ fn clients_of_a_region_without_nodes_are_answered_by_another() {
         Load::start(&cluster, "eu", &["eu-1", "eu-2"], &["eu-1"], &format!("{population} --fill --duration 0s"));
     let mut figures = Figures::default();
     figures.none("peers that the region itself lacks", filled.finish().recall().missing);
-    // Regions may be so far behind.
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until("other regions have all peers", || {
+        let peers = |node| cluster.metric(node, "tidings_peers", &[]);
+        ["us-1", "us-2", "ap-1", "ap-2"].map(peers).iter().all(|count| *count >= peers("eu-1"))
+    });
     ["eu-1", "eu-2"].into_iter().for_each(|node| cluster.signal(node, Signal::KILL));
-    // They expect what the fill has announced, and go on with it.
-    let asked = Load::start(&cluster, "us", &["us-1"], &["us-1", "us-2", "ap-1", "ap-2"], &population);
-    let recall = asked.finish_verify();
+    // This load expects the peers of the fill.
+    let verify = Load::start(&cluster, "us", &["us-1"], &["us-1", "us-2", "ap-1", "ap-2"], &population);
+    let recall = verify.finish_verify();
     figures.none("peers that other regions lack", recall.missing + recall.uncounted);
     figures.none("peers too many", recall.extra);
     figures.verdict();
@@ -42,14 +43,14 @@ fn answers_of_another_region_are_counted_as_such() {
             http::announce(front, &info_hash, port, "");
         }
     };
-    // Readiness asks for swarms, too.
+    // Readiness checks announce, too.
     let answered =
         |cluster: &Cluster| ["owner", "replica", "remote_region", "stale"].map(|by| cluster.answered_by("us-1", by));
     announce(2222);
     let [owner, others @ ..] = answered(&cluster);
     assert!(owner >= 80.0 && others == [0.0; 3], "{owner} {others:?}");
     cluster.signal("us-2", Signal::STOP);
-    wait_until("the other node is not asked any more", Duration::from_secs(10), || {
+    wait_until("requests no longer go to the other node", || {
         cluster.status("us-1")["members"].as_array().unwrap().iter().any(|member| member["state"] != "up")
     });
     announce(3333);
@@ -59,7 +60,7 @@ fn answers_of_another_region_are_counted_as_such() {
 }
 
 #[test]
-fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
+fn swarms_of_an_unreachable_owner_are_answered_from_the_stale_cache_and_marked() {
     // One copy of each partition, so that it goes with its owner.
     let mut cluster = Cluster::start(&["eu-1", "eu-2"], &["cluster.replicas_per_region=1", "cluster.deadline=100"]);
     let (front, other) = (cluster.announce("eu-1"), cluster.announce("eu-2"));
@@ -68,24 +69,24 @@ fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
     let [client, there] = [front, other].map(Client::new);
     for swarm in &swarms {
         there.announce(&Announce { info_hash: *swarm, ..leecher(1111) });
-        // From now on the frontend has an answer to remember.
+        // From now on the frontend has an answer in its cache.
         let reply = http::announce(front, swarm, 2222, "");
-        assert!(!reply.head.contains("x-tracker-stale") && !reply.holds(b"tracker stale"), "{}", reply.head);
-        assert!(reply.holds(&peer), "the peer is not told: {}", reply.body.escape_ascii());
+        assert!(!reply.head.contains("x-tracker-stale") && !reply.contains(b"tracker stale"), "{}", reply.head);
+        assert!(reply.contains(&peer), "the peer is not returned: {}", reply.body.escape_ascii());
     }
     cluster.signal("eu-2", Signal::STOP);
-    wait_until("the other node is not asked any more", Duration::from_secs(10), || {
+    wait_until("requests no longer go to the other node", || {
         cluster.status("eu-1")["members"].as_array().unwrap().iter().any(|member| member["state"] != "up")
     });
     let mut stale = 0;
     for swarm in &swarms {
         let reply = http::announce(front, swarm, 2222, "");
-        assert!(!reply.holds(b"failure reason"), "{}", reply.body.escape_ascii());
-        assert!(reply.holds(&peer), "the peer is gone: {}", reply.body.escape_ascii());
-        let marks = [reply.head.contains("x-tracker-stale: true"), reply.holds(b"13:tracker stalei1e")];
+        assert!(!reply.contains(b"failure reason"), "{}", reply.body.escape_ascii());
+        assert!(reply.contains(&peer), "the peer is gone: {}", reply.body.escape_ascii());
+        let marks = [reply.head.contains("x-tracker-stale: true"), reply.contains(b"13:tracker stalei1e")];
         assert_eq!(marks[0], marks[1], "header and key: {} {}", reply.head, reply.body.escape_ascii());
         stale += usize::from(marks[0]);
-        // By UDP nothing can be marked, but the answer is there.
+        // A UDP reply cannot be marked, but it has the same peers.
         let reply = client.announce(&Announce { info_hash: *swarm, ..leecher(2222) });
         assert!(reply.peers.iter().any(|peer| peer.port() == 1111), "by UDP: {reply:?}");
     }
@@ -97,10 +98,10 @@ fn swarms_that_nobody_can_be_asked_for_are_answered_from_memory_and_marked() {
     assert!(cluster.metric("eu-1", "tidings_stale_answers_total", &[]) >= stale as f64);
     assert!(cluster.answered_by("eu-1", "stale") >= 2.0 * stale as f64, "by HTTP and by UDP");
 
-    // The node comes back, and with it what was announced meanwhile to the one that stood in for it.
+    // The node comes back, and gets what was announced to its stand-in.
     cluster.signal("eu-2", Signal::CONT);
     cluster.wait_ready();
-    wait_until("no answer is stale", Duration::from_secs(20), || {
+    wait_until("no answer is stale", || {
         swarms.iter().all(|swarm| !http::announce(front, swarm, 3333, "").head.contains("x-tracker-stale"))
     });
     for swarm in &swarms {

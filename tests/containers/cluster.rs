@@ -1,8 +1,7 @@
 //! The six nodes of `docker-compose.yml`.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,39 +9,36 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::engine::{self, Compose, LABEL, docker};
-use super::wait_until;
+use tidings::testkit::http;
+use tidings::testkit::wait::wait_until;
 
-/// All nodes.
 pub const NODES: [&str; 6] = ["eu-1", "eu-2", "us-1", "us-2", "ap-1", "ap-2"];
 /// The regions in the order of their networks.
 pub const REGIONS: [&str; 3] = ["eu", "us", "ap"];
-/// How long the nodes may take to find each other and to hold all partitions.
-const READY: Duration = Duration::from_secs(120);
 
-/// A running cluster. Everything of it is removed with the value.
+/// A running cluster, all of which is removed with the value.
 pub struct Cluster {
-    /// The name of its project, with which the names of all its parts begin.
+    /// The name of its Compose project, and the prefix of all its names.
     pub name: String,
     /// The image of its containers.
     pub image: String,
     /// How long it took from `docker-compose up -d` until all nodes were healthy.
     pub healthy_after: Duration,
-    /// What started it.
     pub compose: Compose,
     root: PathBuf,
     /// Settings besides those of the repository.
     settings: TempDir,
-    /// Tells it from the clusters of other processes.
+    /// Distinguishes it from the clusters of other processes.
     number: u32,
 }
 
 impl Cluster {
-    /// Starts it from the files in `root`, and waits until all nodes hold what they are to hold.
+    /// Starts it from the files in `root`, and waits until all nodes are ready.
     pub fn start(compose: Compose, image: &str, root: &Path) -> Self {
         let settings = TempDir::new().unwrap();
         let nodes = NODES.map(|node| format!("  {node}: {{environment: {{TIDINGS_CLUSTER__ACK: replica}}}}\n"));
         fs::write(settings.path().join("ack.yml"), format!("services:\n{}", nodes.concat())).unwrap();
-        let mut it = Self {
+        let mut cluster = Self {
             name: engine::project(),
             image: image.to_owned(),
             healthy_after: Duration::ZERO,
@@ -52,14 +48,14 @@ impl Cluster {
             number: std::process::id() % 100,
         };
         let began = Instant::now();
-        it.compose(&["up", "-d"]);
-        wait_until("all nodes are healthy", READY, || it.health().iter().all(|health| health == "healthy"));
-        it.healthy_after = began.elapsed();
-        it.wait_ready();
-        it
+        cluster.compose(&["up", "-d"]);
+        wait_until("all nodes are healthy", || cluster.health().iter().all(|health| health == "healthy"));
+        cluster.healthy_after = began.elapsed();
+        cluster.wait_ready();
+        cluster
     }
 
-    /// Runs Docker Compose for it.
+    /// Runs Docker Compose for this cluster.
     pub fn compose(&self, arguments: &[&str]) -> String {
         let mut command = self.compose.command(&self.root);
         command.args(["--project-name", &self.name, "--file", "docker-compose.yml", "--file"]);
@@ -73,7 +69,7 @@ impl Cluster {
         format!("10.{}", 100 + self.number)
     }
 
-    /// An address of a network of its own: 0 is the backbone, 1 to 3 are those of the regions.
+    /// An address in one of its networks: 0 is the backbone, 1 to 3 are the regions.
     pub fn ip(&self, network: u8, host: u8) -> Ipv4Addr {
         format!("{}.{network}.{host}", self.net()).parse().unwrap()
     }
@@ -83,7 +79,7 @@ impl Cluster {
         self.ip(0, host(node))
     }
 
-    /// Where a node's announces are published on this machine.
+    /// The address at which this machine reaches a node's frontends.
     pub fn published(&self, node: &str) -> SocketAddr {
         format!("127.0.0.1:{}{}", 100 + self.number, host(node)).parse().unwrap()
     }
@@ -98,12 +94,12 @@ impl Cluster {
         format!("{}-{network}", self.name)
     }
 
-    /// The label for what tests add to it.
+    /// The label of what tests add to it.
     pub fn label(&self) -> String {
         format!("{LABEL}={}", self.name)
     }
 
-    /// What Docker says of the health of each node.
+    /// The health status of each node.
     fn health(&self) -> Vec<String> {
         let names = NODES.map(|node| self.container(node));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -111,10 +107,10 @@ impl Cluster {
         docker(&[&format[..], &names[..]].concat()).lines().map(str::to_owned).collect()
     }
 
-    /// Waits until every node sees all others up and everything held where it belongs.
+    /// Waits until every node sees all others up and holds what placement assigns to it.
     pub fn wait_ready(&self) {
         for node in NODES {
-            wait_until(&format!("{node} is ready"), READY, || self.is_ready(node));
+            wait_until(&format!("{node} is ready"), || self.is_ready(node));
         }
     }
 
@@ -136,23 +132,18 @@ impl Cluster {
     /// The body of a reply of a node's operations endpoint, which is on the backbone.
     fn get(&self, node: &str, path: &str) -> Option<String> {
         let addr = SocketAddr::new(self.backbone(node).into(), 7070);
-        let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(2)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: ops\r\n\r\n").ok()?;
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).ok()?;
-        Some(reply.split_once("\r\n\r\n")?.1.to_owned())
+        Some(http::send(addr, &format!("GET {path}"), "").ok()?.text())
     }
 
-    /// The swarms and peers that a node holds, as its metrics tell them; `None` if it does not answer.
+    /// The metrics of the swarms and peers that a node holds; `None` if it does not answer.
     pub fn holds(&self, node: &str) -> Option<Vec<String>> {
         let metrics = self.get(node, "/metrics")?;
         let held = |line: &&str| line.starts_with("tidings_swarms{") || line.starts_with("tidings_peers{");
         Some(metrics.lines().filter(held).map(str::to_owned).collect())
     }
 
-    /// Shows the last that all nodes have logged, for whoever has to find out what went wrong.
-    pub fn tell(&self) {
+    /// Prints the last log lines of all nodes, to find out why a test failed.
+    pub fn print_logs(&self) {
         for node in NODES {
             let mut logs = engine::command(20, "docker");
             let output = logs.args(["logs", "--tail", "15", &self.container(node)]).output();
@@ -161,7 +152,7 @@ impl Cluster {
         }
     }
 
-    /// `docker-compose down -v`.
+    /// Runs `docker-compose down -v`.
     pub fn down(&self) {
         self.compose(&["down", "-v", "--remove-orphans", "--timeout", "60"]);
     }
@@ -177,9 +168,9 @@ fn host(node: &str) -> u8 {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.tell();
+            self.print_logs();
         }
-        // Not by Compose, for which a failed test may have left too little.
+        // Not by Compose, which fails if a test has left only parts of it.
         engine::remove(&self.name);
     }
 }

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// What tests label all that Compose does not label for them, with the name of their project.
+/// The label of what tests create without Compose; its value is the project.
 pub const LABEL: &str = "org.tidings.test";
-/// What Compose labels all that it makes.
+/// The label of all that Compose creates.
 const COMPOSE_LABEL: &str = "com.docker.compose.project";
-/// Of the names of all projects of tests; the id of their process follows.
+/// The prefix of the projects of tests, before the process id.
 const PREFIX: &str = "tidings-test-";
-/// Seconds that a command may take.
-const LIMIT: u32 = 240;
+/// Seconds after which a command is killed.
+const LIMIT: u32 = 600;
 
-/// What this machine lacks.
+/// What this machine lacks for these tests.
 pub fn missing() -> Option<String> {
     static MISSING: OnceLock<Option<String>> = OnceLock::new();
     let find = || {
@@ -26,11 +26,10 @@ pub fn missing() -> Option<String> {
     MISSING.get_or_init(find).clone()
 }
 
-/// Docker Compose.
 #[derive(Clone, Copy, Debug)]
 pub struct Compose(&'static Found);
 
-/// A Docker Compose that is installed: the words that commands begin with, and its version.
+/// An installed Docker Compose: the first words of its commands, and its version.
 #[derive(Debug)]
 struct Found {
     words: Vec<String>,
@@ -43,7 +42,7 @@ impl Compose {
         Self::all().first().map(Self)
     }
 
-    /// One of the second version or later, which `tests/run` puts into the target directory.
+    /// Version 2 or later, which `tests/setup` puts into the target directory.
     pub fn second() -> Option<Self> {
         Self::all().iter().find(|found| !found.version.starts_with("1.")).map(Self)
     }
@@ -63,12 +62,10 @@ impl Compose {
         })
     }
 
-    /// Its version.
     pub fn version(self) -> &'static str {
         &self.0.version
     }
 
-    /// A command of it in a directory.
     pub fn command(self, directory: &Path) -> Command {
         let mut command = command(LIMIT, &self.0.words[0]);
         command.args(&self.0.words[1..]).current_dir(directory);
@@ -76,7 +73,7 @@ impl Compose {
     }
 }
 
-/// A command that is ended when its time is over.
+/// A command that is killed after `limit` seconds.
 pub fn command(limit: u32, program: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=10", &limit.to_string(), program]).stdin(Stdio::null());
@@ -87,7 +84,7 @@ fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// What a command prints; it has to succeed.
+/// Runs a command, which has to succeed, and returns its output.
 pub fn output(command: &mut Command) -> String {
     let output = run(command);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -95,23 +92,23 @@ pub fn output(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// What `docker` prints; it has to succeed.
+/// Runs `docker`, which has to succeed, and returns its output.
 pub fn docker(arguments: &[&str]) -> String {
     output(command(LIMIT, "docker").args(arguments))
 }
 
-/// `docker`, which may fail.
+/// Runs `docker`, which may fail.
 pub fn try_docker(arguments: &[&str]) -> Option<String> {
     let output = run(command(LIMIT, "docker").args(arguments));
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// The name of the project of this process.
+/// The Compose project of this process.
 pub fn project() -> String {
     format!("{PREFIX}{}", std::process::id())
 }
 
-/// What there is of a project: containers, networks, volumes.
+/// The containers, networks and volumes of a project.
 pub fn leftovers(project: &str) -> [Vec<String>; 3] {
     [&["ps", "--all"][..], &["network", "ls"], &["volume", "ls"]].map(|list| {
         let labelled = |label: &str| {
@@ -122,18 +119,18 @@ pub fn leftovers(project: &str) -> [Vec<String>; 3] {
     })
 }
 
-/// Removes all that there is of a project, but for its image.
+/// Removes everything of a project except its image.
 pub fn remove(project: &str) {
     let removals = [&["rm", "--force", "--volumes"][..], &["network", "rm"], &["volume", "rm", "--force"]];
     for (remove, names) in removals.iter().zip(leftovers(project)) {
         for name in &names {
-            // Others may have removed it meanwhile.
+            // It may have been removed in the meantime.
             let _ = try_docker(&[remove, &[name.as_str()][..]].concat());
         }
     }
 }
 
-/// Removes the image that was made for a project.
+/// Removes the image of a project.
 pub fn remove_image(project: &str) {
     let image = format!("{project}:latest");
     if try_docker(&["image", "inspect", &image]).is_some() {
@@ -141,7 +138,7 @@ pub fn remove_image(project: &str) {
     }
 }
 
-/// Removes what runs that were killed have left behind.
+/// Removes what killed runs have left behind.
 pub fn remove_stale() {
     let format = |label: &str| format!("{{{{.Label \"{label}\"}}}}");
     let mut projects = Vec::new();

@@ -1,4 +1,4 @@
-//! A node is killed, or stands still, under load.
+//! A node is killed, or paused, under load.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::cluster::{Cluster, NODES};
 use super::engine::docker;
 use super::load::{self, Loads, Plan, RATE, all_but};
-use super::scale::{Figures, choose};
 use super::stage::Stage;
+use tidings::testkit::figures::{Figures, choose};
 
-/// `docker kill`, and `docker start` when the load has ended.
-pub fn a_killed_node_is_not_missed(stage: &Stage) {
+/// `docker kill`, and `docker start` after the load.
+pub fn clients_do_not_notice_a_killed_node(stage: &Stage) {
     stage.with(|cluster| {
         let mut figures = Figures::default();
         for node in choose(&NODES[..1], &NODES[..]) {
@@ -22,8 +22,8 @@ pub fn a_killed_node_is_not_missed(stage: &Stage) {
     });
 }
 
-/// `docker pause`, and `docker unpause` while the load goes on.
-pub fn a_paused_node_is_not_missed(stage: &Stage) {
+/// `docker pause`, and `docker unpause` during the load.
+pub fn clients_do_not_notice_a_paused_node(stage: &Stage) {
     stage.with(|cluster| {
         let mut figures = Figures::default();
         for node in choose(&NODES[2..3], &NODES[..]) {
@@ -37,10 +37,10 @@ pub fn a_paused_node_is_not_missed(stage: &Stage) {
     });
 }
 
-/// A command of Docker hits a node while clients of all others announce.
+/// Runs a Docker command on a node while clients announce to all others.
 fn fail(cluster: &Cluster, figures: &mut Figures, command: &str, node: &str, then: impl FnOnce()) {
     let others = all_but(node);
-    // Of each region one, of that of the node the other one.
+    // One node of each region; of the region of the failed node the other one.
     let verify_at: Vec<_> =
         others.iter().copied().filter(|other| other.ends_with(&node[2..]) || other[..2] == node[..2]).collect();
     let plan = Plan {
@@ -48,7 +48,7 @@ fn fail(cluster: &Cluster, figures: &mut Figures, command: &str, node: &str, the
         seconds: choose(12, 20),
         at: &others,
         verify_at: &verify_at,
-        verify_after: 2,
+        verify_after: choose(5, 2),
         failover: false,
     };
     let loads = Loads::start(cluster, &plan);

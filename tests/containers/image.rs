@@ -1,14 +1,14 @@
-//! The image, how it starts, and what is left of it in the end.
+//! The image, the start of a cluster, and its removal.
 
 use std::time::Duration;
 
 use super::cluster::{Cluster, NODES};
 use super::engine::{self, Compose, docker};
-use super::scale::{Figures, choose};
-use super::skipped::skipped;
 use super::stage::Stage;
+use tidings::testkit::figures::{Figures, choose};
+use tidings::testkit::skipped::skipped;
 
-/// All that the image may hold. Docker makes the rest for every container.
+/// All that the image contains. Docker adds the rest to every container.
 const FILES: [&str; 5] = ["data/", "keys/", "usr/", "usr/bin/", "usr/bin/tidings"];
 const DOCKERS: [&str; 4] = ["dev/", "etc/", "proc/", "sys/"];
 
@@ -21,7 +21,7 @@ pub fn is_small_and_holds_a_static_binary_alone(stage: &Stage) {
     figures.row("size of the image", format!("{:.1} MB", size / 1e6), format!("< {bound} MB"), size / 1e6 < bound);
     let user = docker(&["image", "inspect", "--format", "{{.Config.User}}", &image]);
     figures.row("its user", &user, "65532:65532", user == "65532:65532");
-    // That it runs without a single library says that it is static.
+    // It is static, as it runs without any library.
     let version = docker(&["run", "--rm", "--network", "none", "--no-healthcheck", &image, "--version"]);
     assert_eq!(version, format!("tidings {}", env!("CARGO_PKG_VERSION")));
 
@@ -37,11 +37,11 @@ pub fn is_small_and_holds_a_static_binary_alone(stage: &Stage) {
     figures.verdict();
 }
 
-pub fn starts_six_healthy_nodes_within_a_minute(stage: &Stage) {
+pub fn starts_six_healthy_nodes(stage: &Stage) {
     stage.with(|cluster| {
         let mut figures = Figures::default();
         starts(cluster, &mut figures);
-        // As an operator would ask: the address of operations comes from the settings of the container.
+        // As an operator would run it: the address of the operations endpoint comes from the container's settings.
         let status = docker(&["exec", &cluster.container("us-2"), "/usr/bin/tidings", "status"]);
         assert!(NODES.iter().all(|node| status.contains(node)), "{status}");
         figures.verdict();
@@ -56,15 +56,14 @@ pub fn leaves_nothing_behind(stage: &Stage) {
     });
 }
 
-/// `docker-compose` and `docker compose` have little in common but their files.
 pub fn is_the_same_for_compose_v2(stage: &Stage) {
     let Some(second) = Compose::second() else {
-        return skipped("fresh::compose_v2_starts_the_same_cluster", "Compose v2 is not installed: see tests/run");
+        return skipped("fresh::compose_v2_starts_the_same_cluster", "Compose v2 is not installed: see tests/setup");
     };
     stage.with_another(second, |cluster| {
         let mut figures = Figures::default();
         starts(cluster, &mut figures);
-        // A client of a node is told of one of another region, by what one command shows to operators.
+        // A node returns the peer of a client in another region.
         let probe = ["probe", "--target", "udp://eu-1:6969", "--target", "udp://ap-2:6969"];
         docker(&[&["exec", &cluster.container("us-2"), "/usr/bin/tidings"], &probe[..]].concat());
         leaves_nothing(cluster, &mut figures);
@@ -75,7 +74,7 @@ pub fn is_the_same_for_compose_v2(stage: &Stage) {
 fn starts(cluster: &Cluster, figures: &mut Figures) {
     let name = format!("Compose {}, up -d to six healthy nodes", cluster.compose.version());
     figures.within(&name, cluster.healthy_after, Duration::from_secs(60));
-    // Again, it changes nothing: no container is another one, and the keys are the same.
+    // A second `up` changes nothing: the containers and the keys stay the same.
     let ids =
         || NODES.map(|node| docker(&["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", &cluster.container(node)]));
     let before = ids();

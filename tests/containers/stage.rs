@@ -1,4 +1,4 @@
-//! The cluster that tests share: made when the first of them wants it, and anew after one that failed.
+//! The cluster that tests share: started by the first test that needs it, and again after a test that failed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,16 +8,15 @@ use tempfile::TempDir;
 
 use super::cluster::Cluster;
 use super::engine::{self, Compose, output};
-use super::scale::{choose, is_full};
+use tidings::testkit::figures::{choose, is_full};
 
-/// What tests share.
 #[derive(Default)]
 pub struct Stage {
     built: Mutex<Option<Built>>,
     cluster: Mutex<Option<Cluster>>,
 }
 
-/// An image and the sources that it is of.
+/// An image and the sources that it was built from.
 struct Built {
     image: String,
     root: PathBuf,
@@ -26,14 +25,14 @@ struct Built {
 }
 
 impl Stage {
-    /// Calls a test with the running cluster.
+    /// Runs a test with the shared cluster.
     pub fn with<T>(&self, test: impl FnOnce(&mut Cluster) -> T) -> T {
         let mut cluster = self.cluster.lock().unwrap_or_else(|poisoned| {
             self.cluster.clear_poison();
             let mut cluster = poisoned.into_inner();
-            // A test has failed and may have left it in any state.
+            // The test that failed may have left it in any state.
             if let Some(cluster) = cluster.take() {
-                cluster.tell();
+                cluster.print_logs();
             }
             cluster
         });
@@ -43,14 +42,14 @@ impl Stage {
         }))
     }
 
-    /// Calls a test with a cluster that this Compose starts. The shared one is removed before.
+    /// Runs a test with a cluster that another Compose starts. The shared one is removed before.
     pub fn with_another<T>(&self, compose: Compose, test: impl FnOnce(&Cluster) -> T) -> T {
         *self.cluster.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
         let (image, root) = self.image();
         test(&Cluster::start(compose, &image, &root))
     }
 
-    /// The image under test, and the directory with the sources that it is of.
+    /// The image under test and the directory of its sources.
     pub fn image(&self) -> (String, PathBuf) {
         let mut built = self.built.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let built = built.get_or_insert_with(Built::new);
@@ -80,7 +79,7 @@ impl Built {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
         let mut command = engine::command(2400, "docker/build");
         command.current_dir(&root).env_clear();
-        // Without what cargo tells tests, which would make it build some crates anew.
+        // Without the variables that cargo sets for tests, which would make it rebuild some crates.
         for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "DOCKER_HOST"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
@@ -90,7 +89,7 @@ impl Built {
     }
 }
 
-/// What is committed, as others get it.
+/// A clone with what is committed.
 fn clone(tree: &Path) -> (Option<TempDir>, PathBuf) {
     let directory = TempDir::new().unwrap();
     let root = directory.path().join("tidings");

@@ -1,4 +1,4 @@
-//! What announces and scrapes are answered with.
+//! Announces and scrapes.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ fn trap_09_a_missing_or_garbled_forwarded_header_is_a_failure() {
     options.proxies.trusted = vec!["127.0.0.1/32".parse().unwrap()];
     let tracker = Tracker::with(context(options));
     let mut client = tracker.connect();
-    for header in ["", "X-Forwarded-For:\r\n", "X-Forwarded-For: nobody\r\n", "Forwarded: for=198.51.100.1\r\n"] {
+    for header in ["", "X-Forwarded-For:\r\n", "X-Forwarded-For: unknown\r\n", "Forwarded: for=198.51.100.1\r\n"] {
         assert!(forwarded(&mut client, header, 6881).failure().contains("proxy"), "{header}");
     }
     assert_eq!(tracker.context.metrics.requests(Action::Announce, Outcome::BadProxy), 4);
@@ -84,7 +84,7 @@ fn trap_09_a_stranger_cannot_forward() {
 }
 
 #[test]
-fn trap_10_a_peer_beside_the_tracker_is_told_at_the_external_address() {
+fn trap_10_a_peer_beside_the_tracker_is_returned_with_the_external_address() {
     let mut options = options();
     options.external.ipv4 = Some([203, 0, 113, 7].into());
     let tracker = Tracker::with(context(options));
@@ -181,7 +181,7 @@ fn trap_30_info_hash_is_raw_bytes_in_any_encoding() {
     for (port, encoded) in (1..).zip(["%124Vx%9a%bc%de%f1%23Eg%89%ab%cd%ef%124Vx%9a", HASH]) {
         client.get(&format!("/announce?info_hash={encoded}&port={port}&left=0"));
     }
-    // And as it is, with bytes that no URI may hold.
+    // Unencoded, with bytes that no URI may contain.
     client.send(b"GET /announce?info_hash=\x124Vx\x9a\xbc\xde\xf1#Eg\x89\xab\xcd\xef\x124Vx\x9a&port=3&left=0 HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_eq!(client.reply().int("complete"), 3);
 }

@@ -1,4 +1,4 @@
-//! A tracker behind a real socket, and a client that sees every byte.
+//! An HTTP frontend behind a real socket, and a client that sees every byte.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,10 +20,10 @@ use tokio::sync::watch;
 /// A percent-encoded info hash.
 pub const HASH: &str = "%124Vx%9A%BC%DE%F1%23Eg%89%AB%CD%EF%124Vx%9A";
 
-/// The default settings, but with few connections.
+/// The default options, with few connections and a long idle time.
 pub fn options() -> HttpOptions {
     let options = HttpOptions::new(&Settings::default()).unwrap();
-    HttpOptions { connections: 64, idle: Duration::from_secs(20), ..options }
+    HttpOptions { connections: 64, idle: Duration::from_secs(120), ..options }
 }
 
 fn core() -> Core {
@@ -45,7 +45,7 @@ async fn start_owner(router: Router) {
     core.start_owners(vec![thread], 7, Arc::new(|_| {})).await.unwrap();
 }
 
-/// A tracker on a thread of its own; it stops when dropped.
+/// A running frontend on a thread of its own, which stops with the value.
 pub struct Tracker {
     pub addr: SocketAddr,
     pub context: Arc<HttpContext>,
@@ -66,7 +66,7 @@ impl Tracker {
         Self::start(addr, context, true)
     }
 
-    /// A tracker of which nobody owns anything.
+    /// A frontend without owners.
     pub fn without_owners() -> Self {
         Self::start("127.0.0.1:0", context(options()), false)
     }
@@ -75,7 +75,7 @@ impl Tracker {
         let listener = bind::tcp(addr.parse().unwrap(), true).unwrap();
         let addr = listener.local_addr().unwrap();
         let context = Arc::new(context);
-        let (shutdown, told) = watch::channel(false);
+        let (shutdown, is_shutdown) = watch::channel(false);
         let shared = context.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -83,7 +83,7 @@ impl Tracker {
                 if with_owner {
                     start_owner(shared.router.clone()).await;
                 }
-                serve(listener, shared, told).await.unwrap();
+                serve(listener, shared, is_shutdown).await.unwrap();
             });
         });
         Self { addr, context, shutdown, thread: Some(thread) }
@@ -129,7 +129,7 @@ impl Client {
     pub fn new(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self { stream, unread: Vec::new() }
     }
 
@@ -152,7 +152,7 @@ impl Client {
         Reply { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body }
     }
 
-    /// All that comes until the tracker closes the connection.
+    /// Everything up to the end of the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.unread);
         self.stream.read_to_end(&mut rest).unwrap();
@@ -166,7 +166,7 @@ impl Client {
             }
             let mut chunk = [0; 4096];
             let length = self.stream.read(&mut chunk).unwrap();
-            assert_ne!(length, 0, "the tracker hung up after {:?}", self.unread.escape_ascii().to_string());
+            assert_ne!(length, 0, "the connection ended after {:?}", self.unread.escape_ascii().to_string());
             self.unread.extend_from_slice(&chunk[..length]);
         }
     }
@@ -189,7 +189,7 @@ impl Reply {
         tidings::wire::bencode::parse(&self.body).unwrap().get(key).unwrap().as_bytes().unwrap().to_vec()
     }
 
-    /// The failure reason of a reply that says it properly: with status 200 and as plain text.
+    /// The failure reason of a reply, which has to have status 200 and plain text.
     pub fn failure(&self) -> String {
         assert_eq!((self.status, self.header("content-type")), (200, Some("text/plain")));
         String::from_utf8(self.bytes("failure reason")).unwrap()

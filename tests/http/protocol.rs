@@ -1,10 +1,13 @@
-//! HTTP as clients and proxies speak it.
+//! HTTP as clients and proxies use it.
 
 use std::net::Shutdown;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use tidings::testkit::wait::wait_until;
 
 use super::harness::{Client, HASH, Tracker, context, options};
 
@@ -57,13 +60,18 @@ fn trap_33_keep_alive_only_if_asked() {
         let mut client = tracker.connect();
         client.send(format!("GET {} HTTP/{head}\r\n\r\n", target(1)));
         assert_eq!(client.reply().status, 200);
-        client.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         std::io::Read::read(&mut client.stream, &mut [0]).is_ok_and(|length| length == 0)
     };
+    let stays = |head: &str| {
+        let mut client = tracker.connect();
+        client.send(format!("GET {} HTTP/{head}\r\n\r\n", target(1)));
+        assert_eq!(client.reply().status, 200);
+        client.get(&target(1)).status == 200
+    };
     assert!(closes("1.0"));
-    assert!(!closes("1.0\r\nConnection: keep-alive"));
+    assert!(stays("1.0\r\nConnection: keep-alive"));
     assert!(closes("1.1\r\nHost: a\r\nConnection: close"));
-    assert!(!closes("1.1\r\nHost: a"));
+    assert!(stays("1.1\r\nHost: a"));
 }
 
 #[test]
@@ -71,11 +79,10 @@ fn trap_33_a_malformed_request_is_refused_at_once() {
     let tracker = Tracker::new();
     for garbage in ["\0\0\0\0", "GET\r\n\r\n", "GET /announce HTTP/3.0\r\n\r\n", "GET / HTTP/1.1\r\n: x\r\n\r\n"] {
         let mut client = tracker.connect();
-        let sent = Instant::now();
+        // The connection may be idle for two minutes, so that this answer does not come from a timeout.
         client.send(garbage);
         let reply = client.reply();
         assert_eq!((reply.status, client.rest()), (400, Vec::new()), "{garbage:?}");
-        assert!(sent.elapsed() < Duration::from_secs(2));
     }
 }
 
@@ -117,7 +124,7 @@ fn trap_34_header_names_in_any_case() {
 }
 
 #[test]
-fn a_client_that_has_said_all_still_gets_its_answer() {
+fn a_client_that_has_closed_its_side_still_gets_its_answer() {
     let tracker = Tracker::new();
     let mut client = tracker.connect();
     client.send(request(1));
@@ -156,7 +163,7 @@ fn other_paths_and_methods() {
 
 #[test]
 fn nothing_is_read_after_a_body() {
-    // A body must not be taken for a request, not even if it looks like one that needs repair.
+    // A body is not a request, not even if it looks like one with a stray space.
     let tracker = Tracker::new();
     let mut client = tracker.connect();
     let body = format!("GET /announce ?info_hash={HASH}&port=2 HTTP/1.1\r\n\r\n");
@@ -198,24 +205,24 @@ fn http_2_with_prior_knowledge_and_many_streams() {
 #[test]
 fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let mut options = options();
-    options.idle = Duration::from_millis(300);
+    options.idle = Duration::from_secs(2);
     let tracker = Tracker::with(context(options));
     let mut busy = tracker.connect();
     busy.get(&target(1));
-    // One says nothing, one never ends its request, one has been answered once.
+    // One sends nothing, one never ends its request, one has been answered once.
     let mut idle: Vec<Client> = (0..3).map(|_| tracker.connect()).collect();
     idle[1].send("GET /announce");
     idle[2].get(&target(2));
-    for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(100));
+    let metrics = &tracker.context.metrics;
+    wait_until("the idle connections are closed", || {
         busy.get(&target(1));
-    }
+        metrics.connections_timed_out.load(Relaxed) == 3
+    });
     for client in &mut idle {
         assert_eq!(client.rest(), b"");
     }
-    let metrics = &tracker.context.metrics;
-    assert_eq!(metrics.connections_timed_out.load(std::sync::atomic::Ordering::Relaxed), 3);
-    assert_eq!(metrics.connections_open.load(std::sync::atomic::Ordering::Relaxed), 1);
+    busy.get(&target(1));
+    wait_until("only the busy one is open", || metrics.connections_open.load(Relaxed) == 1);
 }
 
 #[test]
@@ -228,24 +235,22 @@ fn connections_above_the_limit_are_closed() {
     let mut extra = tracker.connect();
     assert_eq!(extra.rest(), b"");
     drop(kept);
-    // The places are free again, once the tracker has noticed.
-    std::thread::sleep(Duration::from_millis(200));
+    // There is room again, once the tracker has noticed.
+    let metrics = &tracker.context.metrics;
+    wait_until("both connections are closed", || metrics.connections_open.load(Relaxed) == 0);
     assert_eq!(tracker.get(&target(1)).status, 200);
-    assert_eq!(tracker.context.metrics.connections_refused.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(metrics.connections_refused.load(Relaxed), 1);
 }
 
 #[test]
-fn shutdown_ends_idle_connections_at_once() {
+fn shutdown_ends_idle_connections() {
     let mut tracker = Tracker::new();
     let mut client = tracker.connect();
     client.get(&target(1));
     let mut silent = tracker.connect();
     // The kernel resets what is connected but not yet accepted.
-    while tracker.context.metrics.connections_open.load(std::sync::atomic::Ordering::Relaxed) < 2 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let begun = Instant::now();
+    wait_until("both are accepted", || tracker.context.metrics.connections_open.load(Relaxed) == 2);
+    // They may be idle for far longer than a read may take here.
     tracker.stop();
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!((client.rest(), silent.rest()), (Vec::new(), Vec::new()));
 }

@@ -12,7 +12,7 @@ use tidings::frontend::http::Tls;
 
 use super::harness::{HASH, Tracker, context, options};
 
-/// Writes a fresh self-signed certificate and its key into `directory`; gives the certificate.
+/// Writes a new self-signed certificate and its key into `directory`, and returns the certificate.
 fn certificate(directory: &Path) -> CertificateDer<'static> {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(directory.join("cert.pem"), pair.cert.pem()).unwrap();
@@ -37,7 +37,7 @@ fn client_config(root: &CertificateDer<'static>) -> ClientConfig {
         .with_no_client_auth()
 }
 
-/// Announces by HTTPS, trusting `root` alone.
+/// Announces by HTTPS, trusting only `root`.
 fn announce(tracker: &Tracker, root: &CertificateDer<'static>) -> std::io::Result<Vec<u8>> {
     let name = ServerName::try_from("localhost").unwrap();
     let connection = ClientConnection::new(Arc::new(client_config(root)), name).unwrap();
@@ -100,7 +100,7 @@ fn a_new_certificate_is_served_without_a_restart() {
 }
 
 #[test]
-fn a_failed_handshake_is_counted_and_harms_nobody() {
+fn a_failed_handshake_is_counted_and_does_not_affect_others() {
     let directory = tempfile::tempdir().unwrap();
     let root = certificate(directory.path());
     let tracker = tracker(directory.path());

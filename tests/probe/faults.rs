@@ -1,53 +1,75 @@
-//! Responders that answer garbage, late, stale, or with wrong peers: each is found out, by phase and reason.
+//! Responders whose answers are garbage, late, stale, or have wrong peers: the probe reports phase and reason of each.
 
 use std::time::Duration;
 
 use super::http_responder::{HttpResponder, response, response_with};
 use super::probe;
-use super::swarms::Asked;
-use super::tracker::figure;
+use super::swarms::Received;
 use super::udp_responder::UdpResponder;
+use tidings::testkit::figures::Figures;
 
 const PHASES: [&str; 5] = ["connect", "announce", "re-announce", "scrape", "stopped"];
-/// Late is from 400 ms on, silent after 800 ms: more than a busy machine takes for an answer.
-const LIMITS: &str = "--json --slow 400ms --timeout 800ms";
+/// Limits for answers that never come, and for those that come after [`LATE`].
+const SILENT: &str = "--timeout 5s";
+const SLOW: &str = "--slow 3s";
+const LATE: Duration = Duration::from_secs(4);
 
 /// Changes the answers of one phase.
 fn at(
     phase: &'static str,
-    change: impl Fn(&Asked, Vec<u8>) -> Option<Vec<u8>> + Send + 'static,
-) -> impl FnMut(&Asked, Vec<u8>) -> Option<Vec<u8>> + Send + 'static {
-    move |asked, answer| if asked.phase == phase { change(asked, answer) } else { Some(answer) }
+    change: impl Fn(&Received, Vec<u8>) -> Option<Vec<u8>> + Send + 'static,
+) -> impl FnMut(&Received, Vec<u8>) -> Option<Vec<u8>> + Send + 'static {
+    move |request, answer| if request.phase == phase { change(request, answer) } else { Some(answer) }
 }
 
-/// Fails by UDP for this reason.
-fn fails_udp(phase: &'static str, reason: &str, change: impl Fn(&Asked, Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
+type Answer = Option<Vec<u8>>;
+
+/// A UDP responder with this fault fails the probe in this phase and for this reason.
+fn fails_udp(phase: &'static str, reason: &str, change: impl Fn(&Received, Vec<u8>) -> Answer + Send + 'static) {
+    fails_udp_with("", phase, reason, change);
+}
+
+/// [`fails_udp`] with other limits.
+fn fails_udp_with(
+    limits: &str,
+    phase: &'static str,
+    reason: &str,
+    change: impl Fn(&Received, Vec<u8>) -> Answer + Send + 'static,
+) {
     let responder = UdpResponder::start(at(phase, change));
-    probe(&format!("{LIMITS} --target {}", responder.url())).assert_failed(phase, reason);
+    probe(&format!("--json {limits} --target {}", responder.url())).assert_failed(phase, reason);
 }
 
-/// Fails by HTTP for this reason; `change` makes the whole response.
-fn fails_http(phase: &'static str, reason: &str, change: impl Fn(&Asked, Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
-    let responder =
-        HttpResponder::start(
-            move |asked, body| {
-                if asked.phase == phase { change(asked, body) } else { Some(response(&body)) }
-            },
-        );
-    probe(&format!("{LIMITS} --target {}", responder.url())).assert_failed(phase, reason);
+/// An HTTP responder with this fault fails the probe likewise; `change` makes the whole response.
+fn fails_http(phase: &'static str, reason: &str, change: impl Fn(&Received, Vec<u8>) -> Answer + Send + 'static) {
+    fails_http_with("", phase, reason, change);
 }
 
-/// A row for `tests/must_show`: all of these were found.
+/// [`fails_http`] with other limits.
+fn fails_http_with(
+    limits: &str,
+    phase: &'static str,
+    reason: &str,
+    change: impl Fn(&Received, Vec<u8>) -> Answer + Send + 'static,
+) {
+    let responder = HttpResponder::start(move |request, body| match request.phase == phase {
+        true => change(request, body),
+        false => Some(response(&body)),
+    });
+    probe(&format!("--json {limits} --target {}", responder.url())).assert_failed(phase, reason);
+}
+
+/// A row for `tests/must_show`: the probe has found all of these faults.
 fn found(what: &str) {
-    figure(&format!("responders: {what}"), "found", "phase and reason are named", true);
+    Figures::default().row(&format!("responders: {what}"), "found", "phase and reason are named", true);
 }
 
 #[test]
 fn responders_without_a_fault_pass() {
-    let (udp, http) = (UdpResponder::well(), HttpResponder::well());
-    probe(&format!("{LIMITS} --target {} --target {} --independent", udp.url(), http.url())).assert_well();
+    let (udp, http) = (UdpResponder::correct(), HttpResponder::correct());
+    probe(&format!("--json --target {} --target {} --independent", udp.url(), http.url())).assert_success();
     assert_eq!((udp.swarms.peers(), http.swarms.peers()), (0, 0), "all are stopped");
-    figure("responders: without a fault", "passes", "passes", true);
+    Figures::default().row("responders: without a fault", "passes", "passes", true);
 }
 
 #[test]
@@ -81,8 +103,8 @@ fn a_byte_too_few_or_too_many_is_found_at_every_phase() {
 #[test]
 fn a_late_answer_is_found_at_every_phase() {
     for phase in PHASES {
-        fails_udp(phase, "late", |_, answer| {
-            std::thread::sleep(Duration::from_millis(500));
+        fails_udp_with(SLOW, phase, "late", |_, answer| {
+            std::thread::sleep(LATE);
             Some(answer)
         });
     }
@@ -92,13 +114,13 @@ fn a_late_answer_is_found_at_every_phase() {
 #[test]
 fn no_answer_is_found_at_every_phase() {
     for phase in PHASES {
-        fails_udp(phase, "no_answer", |_, _| None);
+        fails_udp_with(SILENT, phase, "no_answer", |_, _| None);
     }
     found("no answer at any phase");
 }
 
 #[test]
-fn another_kind_of_answer_and_a_refusal_are_told_apart() {
+fn another_kind_of_answer_and_a_refusal_are_distinguished() {
     for phase in PHASES {
         fails_udp(phase, "refused", |_, answer| Some([&[0, 0, 0, 3][..], &answer[4..8], b"go away"].concat()));
     }
@@ -109,14 +131,14 @@ fn another_kind_of_answer_and_a_refusal_are_told_apart() {
 }
 
 #[test]
-fn wrong_peers_are_told_by_name() {
+fn wrong_peers_are_named() {
     // After the 20 bytes of the head come the peers.
     fails_udp("announce", "unexpected_peer", |_, answer| Some([&answer[..], &[10, 9, 8, 7, 1, 2]].concat()));
     fails_udp("re-announce", "unexpected_peer", |_, answer| Some([&answer[..], &[10, 9, 8, 7, 1, 2]].concat()));
     fails_udp("re-announce", "unexpected_peer", |_, answer| Some([&answer[..20], &[10, 9, 8, 7, 1, 2]].concat()));
-    fails_udp("re-announce", "own_address", |asked, answer| Some([&answer[..20], &asked.me].concat()));
-    fails_udp("re-announce", "own_address", |asked, answer| Some([&answer[..], &asked.me].concat()));
-    fails_udp("announce", "own_address", |asked, answer| Some([&answer[..20], &asked.me].concat()));
+    fails_udp("re-announce", "own_address", |request, answer| Some([&answer[..20], &request.me].concat()));
+    fails_udp("re-announce", "own_address", |request, answer| Some([&answer[..], &request.me].concat()));
+    fails_udp("announce", "own_address", |request, answer| Some([&answer[..20], &request.me].concat()));
     fails_udp("re-announce", "repeated_peer", |_, answer| Some([&answer[..], &answer[20..]].concat()));
     fails_udp("re-announce", "missing_peer", |_, answer| Some(answer[..20].to_vec()));
     fails_udp("re-announce", "wrong_address", |_, answer| {
@@ -128,7 +150,7 @@ fn wrong_peers_are_told_by_name() {
 #[test]
 fn wrong_numbers_are_found() {
     let with = |at: usize, number: u32| {
-        move |_: &Asked, mut answer: Vec<u8>| {
+        move |_: &Received, mut answer: Vec<u8>| {
             answer[at..at + 4].copy_from_slice(&number.to_be_bytes());
             Some(answer)
         }
@@ -154,13 +176,13 @@ fn http_answers_are_checked_to_the_last_byte() {
         fails_http(phase, "malformed", |_, body| Some(response(&body[..body.len() - 1])));
         fails_http(phase, "malformed", |_, _| Some(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_vec()));
         fails_http(phase, "refused", |_, _| Some(response(b"d14:failure reason7:go awaye")));
-        fails_http(phase, "no_answer", |_, _| None);
-        fails_http(phase, "late", |_, body| {
-            std::thread::sleep(Duration::from_millis(500));
+        fails_http_with(SILENT, phase, "no_answer", |_, _| None);
+        fails_http_with(SLOW, phase, "late", |_, body| {
+            std::thread::sleep(LATE);
             Some(response(&body))
         });
     }
-    // Keys out of order, which lenient parsers take.
+    // Keys out of order, which lenient parsers accept.
     fails_http("announce", "malformed", |_, _| {
         Some(response(b"d8:intervali1800e8:completei1e10:incompletei0e5:peers0:e"))
     });
@@ -174,7 +196,7 @@ fn wrong_peers_are_found_by_http() {
         Some(response(&[head.as_bytes(), &peers, b"e"].concat()))
     };
     fails_http("re-announce", "unexpected_peer", move |_, _| with(vec![10, 9, 8, 7, 1, 2]));
-    fails_http("re-announce", "own_address", move |asked, _| with(asked.me.clone()));
+    fails_http("re-announce", "own_address", move |request, _| with(request.me.clone()));
     fails_http("re-announce", "missing_peer", move |_, _| with(Vec::new()));
     fails_http("re-announce", "malformed", move |_, _| with(vec![0; 5]));
     fails_http("scrape", "counts", |_, _| Some(response(b"d5:filesdee")));
@@ -183,10 +205,10 @@ fn wrong_peers_are_found_by_http() {
 
 #[test]
 fn a_stale_answer_fails_unless_it_is_allowed() {
-    fn by_header(_: &Asked, body: Vec<u8>) -> Option<Vec<u8>> {
+    fn by_header(_: &Received, body: Vec<u8>) -> Option<Vec<u8>> {
         Some(response_with("X-Tracker-Stale: true\r\n", &body))
     }
-    fn by_key(_: &Asked, mut body: Vec<u8>) -> Option<Vec<u8>> {
+    fn by_key(_: &Received, mut body: Vec<u8>) -> Option<Vec<u8>> {
         body.pop();
         Some(response(&[&body[..], b"13:tracker stalei1ee"].concat()))
     }
@@ -194,23 +216,23 @@ fn a_stale_answer_fails_unless_it_is_allowed() {
         for phase in ["announce", "re-announce", "stopped"] {
             fails_http(phase, "stale", stale);
         }
-        let responder = HttpResponder::start(move |asked, body| match asked.phase {
+        let responder = HttpResponder::start(move |request, body| match request.phase {
             "scrape" => Some(response(&body)),
-            _ => stale(asked, body),
+            _ => stale(request, body),
         });
-        let allowed = probe(&format!("{LIMITS} --allow-stale --target {}", responder.url()));
-        allowed.assert_well();
-        assert!(allowed.out.contains("may be out of date"), "it is told nevertheless: {}", allowed.out);
+        let allowed = probe(&format!("--json --allow-stale --target {}", responder.url()));
+        allowed.assert_success();
+        assert!(allowed.out.contains("may be out of date"), "it is reported nevertheless: {}", allowed.out);
     }
     found("stale answers");
 }
 
 #[test]
-fn nobody_there_is_told_at_once() {
+fn an_address_without_a_tracker_is_unreachable() {
     let addr = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     probe(&format!("--json --target udp://{addr}")).assert_failed("connect", "unreachable");
     probe(&format!("--json --target http://{addr}")).assert_failed("connect", "unreachable");
     probe("--json --target udp://nowhere.invalid:1").assert_failed("resolve", "unreachable");
     probe("--json --target udp://127.0.0.1:1 -6").assert_failed("resolve", "unreachable");
-    found("nobody there");
+    found("no tracker there");
 }

@@ -1,22 +1,21 @@
-//! The smallest tracker that is one: swarms, and which phase of a probe a request belongs to.
+//! The state of the smallest tracker: swarms, and the phase of a probe that a request belongs to.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-/// What was asked, as a fault wants to know it.
+/// A request, as far as faults depend on it.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Received {
     /// `connect`, `announce`, `re-announce`, `scrape` or `stopped`.
     pub phase: &'static str,
-    /// The peer that asks, in compact form; empty but for announces.
+    /// The announcing peer in compact form; empty for other requests.
     pub me: Vec<u8>,
-    /// What else came: the options of a datagram, or the head of an HTTP request.
+    /// The options of a datagram, or the head of an HTTP request.
     pub rest: Vec<u8>,
 }
 
-/// What an announce is answered with.
-pub struct Told {
+pub struct AnnounceReply {
     pub seeders: u32,
     pub leechers: u32,
     /// Compact peers.
@@ -33,8 +32,14 @@ struct Member {
 }
 
 impl Swarms {
-    /// Applies an announce. The phase is that of a target alone: whoever comes first announces, all others re-announce.
-    pub fn announce(&self, hash: [u8; 20], compact: &[u8], seeder: bool, stopped: bool) -> (&'static str, Told) {
+    /// Applies an announce. With one target, the first peer announces and all others re-announce.
+    pub fn announce(
+        &self,
+        hash: [u8; 20],
+        compact: &[u8],
+        seeder: bool,
+        stopped: bool,
+    ) -> (&'static str, AnnounceReply) {
         let mut swarms = self.0.lock().unwrap();
         let swarm = swarms.entry(hash).or_default();
         let at = swarm.iter().position(|member| member.compact == compact);
@@ -52,20 +57,20 @@ impl Swarms {
         let others = swarm.iter().filter(|member| member.compact != compact && !stopped);
         let peers = others.flat_map(|member| member.compact.clone()).collect();
         let (seeders, leechers) = counts(swarm);
-        (phase, Told { seeders, leechers, peers })
+        (phase, AnnounceReply { seeders, leechers, peers })
     }
 
-    /// Seeders and leechers.
+    /// Seeders and leechers of a swarm.
     pub fn counts(&self, hash: &[u8; 20]) -> (u32, u32) {
         self.0.lock().unwrap().get(hash).map_or((0, 0), |swarm| counts(swarm))
     }
 
-    /// Peers of all swarms.
+    /// The number of peers in all swarms.
     pub fn peers(&self) -> usize {
         self.0.lock().unwrap().values().map(Vec::len).sum()
     }
 
-    /// Swarms that anybody ever was in.
+    /// The number of swarms so far.
     pub fn swarms(&self) -> usize {
         self.0.lock().unwrap().len()
     }

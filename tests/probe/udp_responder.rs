@@ -1,4 +1,4 @@
-//! A UDP tracker (BEP 15) of bytes put together by hand, whose answers a fault may change, delay or swallow.
+//! A handwritten UDP tracker (BEP 15), whose answers a fault may change, delay or drop.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::swarms::{Asked, Swarms, compact};
+use super::swarms::{Received, Swarms, compact};
 
-/// Ends when dropped.
+/// A running responder, which ends with the value.
 pub struct UdpResponder {
     pub addr: SocketAddr,
     pub swarms: Swarms,
@@ -17,20 +17,20 @@ pub struct UdpResponder {
 }
 
 impl UdpResponder {
-    /// One that is well.
-    pub fn well() -> Self {
+    /// One without a fault.
+    pub fn correct() -> Self {
         Self::start(|_, answer| Some(answer))
     }
 
-    /// One whose right answers go through `fault`.
-    pub fn start(fault: impl FnMut(&Asked, Vec<u8>) -> Option<Vec<u8>> + Send + 'static) -> Self {
+    /// One whose correct answers go through `fault`.
+    pub fn start(fault: impl FnMut(&Received, Vec<u8>) -> Option<Vec<u8>> + Send + 'static) -> Self {
         Self::start_with(Swarms::default(), fault)
     }
 
-    /// One with these swarms.
+    /// [`Self::start`] with swarms that may be shared.
     pub fn start_with(
         swarms: Swarms,
-        mut fault: impl FnMut(&Asked, Vec<u8>) -> Option<Vec<u8>> + Send + 'static,
+        mut fault: impl FnMut(&Received, Vec<u8>) -> Option<Vec<u8>> + Send + 'static,
     ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -40,9 +40,9 @@ impl UdpResponder {
             let mut buffer = [0; 2048];
             while !stopped.load(Relaxed) {
                 let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
-                let (asked, answer) = answer(&shared, &buffer[..len], from);
-                if let Some(answer) = fault(&asked, answer) {
-                    // The probe may have gone.
+                let (request, answer) = answer(&shared, &buffer[..len], from);
+                if let Some(answer) = fault(&request, answer) {
+                    // The probe may have ended.
                     let _ = socket.send_to(&answer, from);
                 }
             }
@@ -64,28 +64,28 @@ impl Drop for UdpResponder {
     }
 }
 
-/// The right answer.
-fn answer(swarms: &Swarms, request: &[u8], from: SocketAddr) -> (Asked, Vec<u8>) {
+/// The correct answer.
+fn answer(swarms: &Swarms, request: &[u8], from: SocketAddr) -> (Received, Vec<u8>) {
     let int = |at: usize| u32::from_be_bytes(request[at..at + 4].try_into().unwrap());
     let hash = || request[16..36].try_into().unwrap();
     let mut out = request[8..16].to_vec();
-    let asked = |phase, me, rest: &[u8]| Asked { phase, me, rest: rest.to_vec() };
+    let received = |phase, me, rest: &[u8]| Received { phase, me, rest: rest.to_vec() };
     match int(8) {
         0 => {
             assert_eq!((request.len(), &request[..8]), (16, &0x0417_2710_1980_u64.to_be_bytes()[..]));
             out.extend(77u64.to_be_bytes());
-            (asked("connect", Vec::new(), &[]), out)
+            (received("connect", Vec::new(), &[]), out)
         }
         1 => {
             assert_eq!(request[..8], 77u64.to_be_bytes());
             let me = compact(from.ip(), u16::from_be_bytes([request[96], request[97]]));
             let left = u64::from_be_bytes(request[64..72].try_into().unwrap());
-            let (phase, told) = swarms.announce(hash(), &me, left == 0, int(80) == 3);
-            for number in [1800, told.leechers, told.seeders] {
+            let (phase, reply) = swarms.announce(hash(), &me, left == 0, int(80) == 3);
+            for number in [1800, reply.leechers, reply.seeders] {
                 out.extend(number.to_be_bytes());
             }
-            out.extend(told.peers);
-            (asked(phase, me, &request[98..]), out)
+            out.extend(reply.peers);
+            (received(phase, me, &request[98..]), out)
         }
         2 => {
             assert_eq!((request.len(), &request[..8]), (36, &77u64.to_be_bytes()[..]));
@@ -94,7 +94,7 @@ fn answer(swarms: &Swarms, request: &[u8], from: SocketAddr) -> (Asked, Vec<u8>)
                 out.extend(number.to_be_bytes());
             }
             let phase = if &request[16..36] == b"tidings which node 1" { "node" } else { "scrape" };
-            (asked(phase, Vec::new(), &[]), out)
+            (received(phase, Vec::new(), &[]), out)
         }
         action => panic!("action {action}"),
     }

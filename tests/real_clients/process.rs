@@ -1,13 +1,12 @@
-//! Child processes that end with their values, and what they wrote.
+//! Child processes that end with their values, and their output.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{DEADLINE, deadline};
+use tidings::testkit::wait;
 
 /// A running program.
 pub struct Process {
@@ -25,14 +24,10 @@ impl Process {
         Self { name: name.into(), child: command.spawn().unwrap(), log }
     }
 
-    /// Asks it to stop and waits.
+    /// Sends a signal and waits for the end.
     pub fn stop(&mut self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
-        let deadline = deadline(DEADLINE);
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "{} does not stop", self.name);
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait::wait_for(&format!("{} stops", self.name), || self.child.try_wait().unwrap());
     }
 
     /// The last lines of its output.
@@ -52,12 +47,18 @@ impl Drop for Process {
     }
 }
 
-/// Waits until something holds; if it does not in time, fails with what the processes have to say.
-pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool, processes: &[&Process]) {
-    let deadline = deadline(limit);
-    while !holds() {
-        let tails: String = processes.iter().map(|process| process.tail()).collect();
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}\n{tails}");
-        std::thread::sleep(Duration::from_millis(100));
+/// Waits until `holds` returns true. If that fails, prints the last lines of these processes.
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool, processes: &[&Process]) {
+    struct PrintOnPanic<'a>(&'a [&'a Process]);
+
+    impl Drop for PrintOnPanic<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.iter().for_each(|process| println!("{}", process.tail()));
+            }
+        }
     }
+
+    let _print = PrintOnPanic(processes);
+    wait::wait_until(what, holds);
 }

@@ -1,20 +1,19 @@
 //! The tracker under test.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use super::DEADLINE;
-use super::namespace::{IPV4, IPV6, Namespace};
+use super::namespace::{Host, IPV4, IPV6};
 use super::process::{Process, wait_until};
-use super::torrent::Torrent;
+use tidings::testkit::binary::binary;
+use tidings::testkit::http;
+use tidings::testkit::torrent::Torrent;
 
 const PORT: u16 = 6969;
 
-/// How the clients reach it.
+/// How clients reach the tracker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scheme {
     Udp4,
@@ -25,7 +24,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// What stands in the torrent.
+    /// The announce URL in the torrent.
     pub fn url(self) -> String {
         let (scheme, host) = match self {
             Self::Udp4 => ("udp", IPV4.1),
@@ -37,7 +36,7 @@ impl Scheme {
         format!("{scheme}://{host}:{PORT}/announce")
     }
 
-    /// Where its scrapes see the clients.
+    /// The address whose scrapes count the clients.
     fn address(self) -> SocketAddr {
         let ip = match self {
             Self::Udp4 | Self::Http4 | Self::Https4 => IPV4.0,
@@ -48,16 +47,16 @@ impl Scheme {
 }
 
 pub struct Tracker<'a> {
-    namespace: &'a Namespace,
+    host: &'a Host,
     address: SocketAddr,
     process: Process,
 }
 
 impl<'a> Tracker<'a> {
-    /// Starts one that serves everything, and waits for it. The certificate of its authority is in `ca.pem`.
-    pub fn start(namespace: &'a Namespace, scheme: Scheme, directory: &Path) -> Self {
+    /// Starts one with all frontends, and waits until it listens. The certificate of its authority is in `ca.pem`.
+    pub fn start(host: &'a Host, scheme: Scheme, directory: &Path) -> Self {
         certify(directory);
-        let mut command = namespace.command(env!("CARGO_BIN_EXE_tidings"));
+        let mut command = host.command(&binary());
         command.env("TIDINGS_OPS__LISTEN", "off");
         for (key, value) in [
             ("announce.interval", "5"),
@@ -68,46 +67,34 @@ impl<'a> Tracker<'a> {
             command.arg("--set").arg(format!("{key}={value}"));
         }
         let process = Process::start("tracker", command, directory);
-        let tracker = Self { namespace, address: scheme.address(), process };
-        wait_until("the tracker listens", DEADLINE, || tracker.connect().is_some(), &[&tracker.process]);
+        let tracker = Self { host, address: scheme.address(), process };
+        wait_until("the tracker listens", || tracker.listens(), &[&tracker.process]);
         tracker
     }
 
-    /// Waits until a scrape tells these numbers of the torrent's peers.
+    /// Waits until a scrape returns these counts.
     pub fn wait_for(&self, torrent: &Torrent, what: &str, seeders: u32, leechers: u32, others: &[&Process]) {
         let processes: Vec<_> = others.iter().copied().chain([&self.process]).collect();
-        wait_until(what, DEADLINE, || self.scrape(torrent) == Some((seeders, leechers)), &processes);
+        wait_until(what, || self.scrape(torrent) == Some((seeders, leechers)), &processes);
     }
 
     /// Seeders and leechers.
     fn scrape(&self, torrent: &Torrent) -> Option<(u32, u32)> {
-        let hash: String = torrent.info_hash.iter().map(|byte| format!("%{byte:02x}")).collect();
-        let mut stream = self.connect()?;
-        write!(stream, "GET /scrape?info_hash={hash} HTTP/1.0\r\n\r\n").ok()?;
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply).ok()?;
-        Some((number(&reply, "8:completei")?, number(&reply, "10:incompletei")?))
+        let counts = self.host.enter(|| http::try_scrape(self.address, &[torrent.info_hash])).ok()?;
+        let [seeders, _, leechers] = counts[0];
+        Some((seeders, leechers))
     }
 
-    fn connect(&self) -> Option<TcpStream> {
-        let stream = self.namespace.enter(|| TcpStream::connect(self.address)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        Some(stream)
+    fn listens(&self) -> bool {
+        self.host.enter(|| TcpStream::connect(self.address)).is_ok()
     }
 }
 
-/// The number that follows these bytes.
-fn number(bytes: &[u8], before: &str) -> Option<u32> {
-    let at = bytes.windows(before.len()).position(|window| window == before.as_bytes())? + before.len();
-    let end = at + bytes[at..].iter().position(|byte| *byte == b'e')?;
-    std::str::from_utf8(&bytes[at..end]).ok()?.parse().ok()
-}
-
-/// Makes an authority, and a certificate of it for the tracker.
+/// Creates a certificate authority, and a certificate of it for the tracker.
 fn certify(directory: &Path) {
     let mut authority = CertificateParams::new([]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // By default both had the same name, and the certificate would look like its own issuer's.
+    // By default both have the same name, so that the certificate looks self-signed.
     authority.distinguished_name.push(DnType::CommonName, "Authority of a test");
     let key = KeyPair::generate().unwrap();
     std::fs::write(directory.join("ca.pem"), authority.self_signed(&key).unwrap().pem()).unwrap();

@@ -1,61 +1,56 @@
-//! Whole clusters of three to nine nodes in one process, on virtual time, with everything that goes wrong chosen by a seed:
-//! crashes, stalls, cuts, splits, slow links, loss, clocks that jump, joins and leaves, under the load of clients. What must
-//! hold is in `world/invariants`, one file each.
+//! Whole clusters of three to nine nodes in one process, on virtual time. A seed chooses all that goes wrong: crashes,
+//! stalls, cuts, splits, slow links, loss, clocks that jump, joins and leaves, under the load of clients. The invariants are
+//! in `src/testkit/sim/invariants`, one file each.
 //!
 //! ```console
-//! $ cargo test --test sim                                  # the seeds of seeds.txt and two hundred others
-//! $ TIDINGS_SEEDS=2000 cargo test --test sim seeds         # so many
-//! $ TIDINGS_SEED=17 cargo test --test sim seeds -- --nocapture   # one, with all that happened
+//! $ cargo test --test sim                                    # the seeds of seeds.txt and two hundred others
+//! $ SIM_SEEDS=2000 cargo test --test sim seeds               # this many seeds
+//! $ SIM_FIRST=500 cargo test --test sim seeds                # starting with this one
+//! $ SIM_SEED=17 cargo test --test sim seeds -- --nocapture   # one seed, with its trace
 //! ```
 //!
-//! A run has a phase with faults, in which the invariants are checked all the time, and one without, at whose end all
-//! copies have to be equal.
+//! A run has a phase with faults, in which the invariants are checked all the time, and one without, at the end of which
+//! all copies have to be equal.
 //!
 //! **What a seed decides.** A run is the same each time: one thread, virtual time, all randomness from the seed. chitchat
-//! draws its own from the system, so most seeds run the gossip of `world/gossip.rs` in its place (the library's view of
-//! what was heard and all above it are real), and a few run chitchat, whose traces are not the same. Links, manager, owners
+//! draws its own from the system, so most seeds run the gossip of `sim/gossip.rs` in its place (the library's membership
+//! view and everything above it are real), and a few run chitchat, whose traces are not the same. Links, manager, owners
 //! and router are always the real ones, over turmoil's TCP.
 //!
-//! **What is left out.** Threads, files, TLS and the frontends have tests of their own. turmoil's TCP does not send again
-//! what a cut has lost, so a connection that was cut stays broken until the link notices. A stalled node is one whose
-//! messages are held back both ways; its timers go on.
+//! **What is left out.** Threads, files, TLS and the frontends have tests of their own. turmoil's TCP does not resend what
+//! a cut has lost, so a connection that was cut stays broken until the link notices. A stalled node is one whose messages
+//! are delayed both ways; its timers go on.
 //!
-//! **Clocks.** Up to 50 s wrong they change nothing. A node whose clock is wrong by more than a minute
-//! (`Hlc::MAX_AHEAD`) is outside of what is promised: the profile `Clocks` has jumps of up to five minutes, and asks for
-//! answers all the time, and for equal copies some time after the clocks were put right, but not for I1 and I4. Since a
-//! logical clock never goes back, one that was five minutes ahead is not believed for four minutes more, and copies differ
-//! for as long.
-
-#[allow(dead_code, reason = "some is for tests/sim_faults alone")]
-mod world;
+//! **Clocks.** Clocks that are up to 50 s wrong change nothing. A node whose clock is wrong by more than a minute
+//! (`Hlc::MAX_AHEAD`) is outside of what is promised: the profile `Clocks` has jumps of up to five minutes. It requires
+//! answers all the time, and equal copies some time after the clocks were corrected, but not I1 and I4. Since a logical
+//! clock never goes back, one that was five minutes ahead is rejected for four minutes more, and copies differ for as long.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, available_parallelism};
 
-use world::plan::Plan;
-use world::run::{Outcome, run};
+use tidings::testkit::sim::plan::Plan;
+use tidings::testkit::sim::run::{Outcome, run};
 
-/// How many seeds run by default: five to six minutes on two cores.
+/// Seeds of a run by default: five to six minutes on two cores.
 const SEEDS: u64 = 200;
 /// Seeds that once failed.
-const KEPT: &str = include_str!("seeds.txt");
+const REGRESSIONS: &str = include_str!("seeds.txt");
 
 fn outcome(plan: Plan) -> Outcome {
     let seed = plan.seed;
     let ran = catch_unwind(AssertUnwindSafe(|| run(plan, |_| {})));
-    ran.unwrap_or_else(|_| {
-        panic!("seed {seed} panicked: TIDINGS_SEED={seed} cargo test --test sim seeds -- --nocapture")
-    })
+    ran.unwrap_or_else(|_| panic!("seed {seed} panicked: SIM_SEED={seed} cargo test --test sim seeds -- --nocapture"))
 }
 
 fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect(name))
 }
 
-/// Runs seeds, on as many threads as there are cores; tells of those that fail.
-fn try_all(seeds: &[u64]) {
+/// Runs seeds, on as many threads as there are cores, and reports those that fail.
+fn run_all(seeds: &[u64]) {
     let next = AtomicUsize::new(0);
     let run_some = || {
         let mut ran = Vec::new();
@@ -83,14 +78,14 @@ fn try_all(seeds: &[u64]) {
     assert_eq!(ran.len(), seeds.len());
     assert!(
         failed.is_empty(),
-        "of {} seeds these fail: {failed:?}; TIDINGS_SEED=n tells what happened; add them to tests/sim/seeds.txt",
+        "of {} seeds these fail: {failed:?}; SIM_SEED=n prints the trace; add them to tests/sim/seeds.txt",
         ran.len()
     );
 }
 
 #[test]
 fn seeds() {
-    if let Some(seed) = env("TIDINGS_SEED") {
+    if let Some(seed) = env("SIM_SEED") {
         let plan = Plan::new(seed);
         println!("{plan:#?}");
         let outcome = outcome(plan);
@@ -98,16 +93,16 @@ fn seeds() {
         assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
         return;
     }
-    let first = env("TIDINGS_FIRST").unwrap_or(0);
-    let seeds: Vec<_> = (first..first + env("TIDINGS_SEEDS").unwrap_or(SEEDS)).collect();
-    try_all(&seeds);
+    let first = env("SIM_FIRST").unwrap_or(0);
+    let seeds: Vec<_> = (first..first + env("SIM_SEEDS").unwrap_or(SEEDS)).collect();
+    run_all(&seeds);
 }
 
 #[test]
 fn seeds_that_failed_before() {
-    let lines = KEPT.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let lines = REGRESSIONS.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let seeds: Vec<_> = lines.filter(|line| !line.is_empty()).map(|seed| seed.parse().expect("a seed")).collect();
-    try_all(&seeds);
+    run_all(&seeds);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A collector: takes traces by OTLP over gRPC, and keeps them.
+//! A collector in this process, which receives traces by OTLP over gRPC and stores them.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-/// A span, and the node that it comes from.
+/// A span and the node that has exported it.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// `service.instance.id`.
@@ -57,32 +57,32 @@ pub fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
 }
 
 #[derive(Clone, Default)]
-struct Kept {
+struct Stored {
     spans: Arc<Mutex<Vec<Seen>>>,
     silent: Arc<AtomicBool>,
 }
 
-/// A running collector; gone when dropped.
+/// A running collector, which ends with the value.
 pub struct Receiver {
     pub addr: SocketAddr,
-    kept: Kept,
+    stored: Stored,
     runtime: Option<Runtime>,
 }
 
 impl Receiver {
-    /// One that takes what comes.
+    /// Stores all spans.
     pub fn start() -> Self {
-        let kept = Kept::default();
-        Self::serve(TraceServiceServer::new(kept.clone()), kept, || {})
+        let stored = Stored::default();
+        Self::serve(TraceServiceServer::new(stored.clone()), stored, || {})
     }
 
-    /// One that takes what comes and looks at none of it, and gives way to the load: to read every span would cost more
-    /// than to make it, and what the collector takes of the processor the load would lack.
-    pub fn careless() -> Self {
-        Self::serve(Careless, Kept::default(), || rustix::process::setpriority_process(None, 5).unwrap())
+    /// Accepts all spans without decoding them, at a lower priority than the load: decoding a span costs more than making
+    /// it, and the load needs the processor.
+    pub fn discarding() -> Self {
+        Self::serve(Discarding, Stored::default(), || rustix::process::setpriority_process(None, 5).unwrap())
     }
 
-    fn serve<S>(service: S, kept: Kept, begin: fn()) -> Self
+    fn serve<S>(service: S, stored: Stored, begin: fn()) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
         S: NamedService + Clone + Send + Sync + 'static,
@@ -96,32 +96,30 @@ impl Receiver {
             let incoming = TcpIncoming::from(listener);
             Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
-        Self { addr, kept, runtime: Some(runtime) }
+        Self { addr, stored, runtime: Some(runtime) }
     }
 
-    /// One that takes what comes and never answers.
+    /// Accepts requests and never answers.
     pub fn silent() -> Self {
         let it = Self::start();
-        it.kept.silent.store(true, Relaxed);
+        it.stored.silent.store(true, Relaxed);
         it
     }
 
-    /// Where it is to be found, as a setting.
+    /// The setting that names it.
     pub fn setting(&self) -> String {
         format!("telemetry.otlp_endpoint=\"http://{}\"", self.addr)
     }
 
-    /// All spans so far.
     pub fn spans(&self) -> Vec<Seen> {
-        self.kept.spans.lock().clone()
+        self.stored.spans.lock().clone()
     }
 
-    /// The spans of a trace.
     pub fn trace(&self, id: &[u8]) -> Vec<Seen> {
-        self.kept.spans.lock().iter().filter(|seen| seen.span.trace_id == id).cloned().collect()
+        self.stored.spans.lock().iter().filter(|seen| seen.span.trace_id == id).cloned().collect()
     }
 
-    /// Ends it in the middle of whatever it does.
+    /// Ends it without finishing any request.
     pub fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -135,15 +133,15 @@ impl Drop for Receiver {
     }
 }
 
-/// Answers that all is well.
+/// Answers every export with success.
 #[derive(Clone)]
-struct Careless;
+struct Discarding;
 
-impl NamedService for Careless {
-    const NAME: &'static str = <TraceServiceServer<Kept> as NamedService>::NAME;
+impl NamedService for Discarding {
+    const NAME: &'static str = <TraceServiceServer<Stored> as NamedService>::NAME;
 }
 
-impl Service<http::Request<Body>> for Careless {
+impl Service<http::Request<Body>> for Discarding {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -166,7 +164,7 @@ impl Service<http::Request<Body>> for Careless {
 }
 
 #[tonic::async_trait]
-impl TraceService for Kept {
+impl TraceService for Stored {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,

@@ -1,4 +1,4 @@
-//! What holds for every trace, and every span.
+//! Checks of whole traces.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use super::receiver::Seen;
 
-/// How far the clocks of two processes on one machine may seem to be apart: each looks at the wall clock now and then, and
-/// goes on by its own.
-const SKEW: Duration = Duration::from_millis(2);
+/// The most by which the clocks of two processes on one machine seem to differ: each reads the wall clock now and then and
+/// counts on by itself. A busy machine may pause a process between the two.
+const SKEW: Duration = Duration::from_millis(500);
 
-/// Checks a whole trace: one root, whose parent is `above` (none for a trace of its own); every other span's parent is there;
-/// every span lies within its parent.
+/// Checks that a trace is complete: one root, whose parent is `above` (empty for a trace of its own); the parent of every
+/// other span is in it; every span lies within its parent.
 pub fn check(spans: &[Seen], above: &[u8]) {
     let tree = || spans.iter().map(line).collect::<Vec<_>>().join("\n");
     let roots = spans.iter().filter(|seen| seen.span.parent_span_id == above).count();
@@ -34,7 +34,7 @@ pub fn check(spans: &[Seen], above: &[u8]) {
     spans.iter().for_each(check_private);
 }
 
-/// Neither an address nor a whole info hash is anywhere in a span.
+/// Checks that a span contains neither an address nor a whole info hash.
 pub fn check_private(seen: &Seen) {
     let text = format!("{:?} {:?}", seen.resource, seen.span);
     for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != ':') {
@@ -56,13 +56,13 @@ pub fn find<'a>(spans: &'a [Seen], name: &str, kind: SpanKind) -> &'a Seen {
 /// The names of all spans, in order.
 pub fn names(spans: &[Seen]) -> Vec<&str> {
     let mut names: Vec<&str> = spans.iter().map(|seen| seen.span.name.as_str()).collect();
-    // Only on a busy machine.
+    // A span of this name is there only on a busy machine.
     names.retain(|name| *name != "queue");
     names.sort_unstable();
     names
 }
 
-/// A trace as a person reads it.
+/// A trace as indented lines.
 pub fn waterfall(spans: &[Seen]) -> String {
     let mut out = String::new();
     let known = |id: &[u8]| spans.iter().any(|seen| seen.span.span_id == id);

@@ -30,7 +30,7 @@ impl Window {
     /// the lifetime of a peer minus `margin`, within which copies may expire at different times.
     pub fn at(wall_millis: u64, peer_ttl: u16, lag: Duration, margin: Duration) -> Self {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let lag = if faults::is_on(&faults::DIGEST_UNSTABLE) { 0 } else { millis(lag) };
+        let lag = if faults::DIGEST_UNSTABLE.is_on() { 0 } else { millis(lag) };
         let lifetime = (u64::from(peer_ttl) * 1_000).saturating_sub(millis(margin));
         Self { from: wall_millis.saturating_sub(lifetime), to: wall_millis.saturating_sub(lag) }
     }

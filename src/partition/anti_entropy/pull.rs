@@ -240,7 +240,7 @@ impl<R: RemoteCopy, L: LocalCopy> Pull<'_, R, L> {
             // Not rounded up, or every pull would make records that did not change a second older. So a copy is younger
             // than its source by less than a second, and not by more when it is merged back.
             let waited = self.local.now().uptime.saturating_sub(requested).as_secs().try_into().unwrap_or(u32::MAX);
-            if faults::LOSE_CHUNK.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            if faults::LOSE_CHUNK.take() {
                 complete = false;
             } else if !batch.is_empty() {
                 self.pulled.merged += self.local.merge(batch, waited).await?;

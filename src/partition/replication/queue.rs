@@ -109,7 +109,7 @@ impl DeltaQueue {
         let mut released = Vec::new();
         {
             let mut state = self.state.lock();
-            if state.bytes + pieces.len() > self.limit && !faults::is_on(&faults::OVERFLOW_UNNOTICED) {
+            if state.bytes + pieces.len() > self.limit && !faults::OVERFLOW_UNNOTICED.is_on() {
                 state.gap = true;
             }
             if state.bytes + pieces.len() > self.limit {
