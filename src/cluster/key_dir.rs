@@ -1,4 +1,4 @@
-//! The key directory of a node: what proves that it belongs to the cluster, and that it is who it says.
+//! The key directory of a node: what proves its membership of the cluster and its identity.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `gossip.keys` | the keys that seal gossip, the same on all nodes ([`KeyRing`]) |
 //! | `secret` | the secret of placement and connection ids, the same on all nodes |
 //!
-//! `tidings keys init` makes it. The private ones of these files must not be readable by everybody.
+//! `tidings keys init` makes it. The private ones of these files must not be readable by all users.
 
 use std::fs;
 use std::io;
@@ -30,9 +30,7 @@ use crate::cluster::membership::member::NodeId;
 
 /// The certificate of the cluster's authority.
 pub const CA: &str = "ca.pem";
-/// The node's certificate.
 pub const CERT: &str = "node.pem";
-/// The node's private key.
 pub const KEY: &str = "node.key";
 /// The keys that seal gossip.
 pub const GOSSIP_KEYS: &str = "gossip.keys";
@@ -42,7 +40,7 @@ pub const SECRET: &str = "secret";
 /// What a key directory gives. Connections that are open keep the configuration that they were opened with.
 #[derive(Clone, Debug)]
 pub struct KeyDir {
-    /// To take links: TLS 1.3, and only from who has a certificate of the cluster's authority.
+    /// To accept links: TLS 1.3, and only from peers with a certificate of the cluster's authority.
     pub server: Arc<ServerConfig>,
     /// To open links: TLS 1.3, with this node's certificate. The name to ask for is [`server_name`].
     pub client: Arc<ClientConfig>,
@@ -58,54 +56,32 @@ pub enum KeyDirError {
     /// A file cannot be read.
     #[error("cannot read {}: {error}; copy the whole directory that tidings keys made for this node", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// Everybody on this host can read a file that has to be private.
-    #[error("{0} can be read by everybody: chmod o= {0}", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
+    /// All users of this host can read a file that has to be private.
+    #[error("{0} can be read by all users: chmod o= {0}", path.display())]
+    Exposed { path: PathBuf },
     /// A file holds something else.
     #[error("{} is not what tidings keys made: {error}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: pem::Error,
-    },
+    Malformed { path: PathBuf, error: pem::Error },
     /// The keys for gossip cannot be used.
     #[error(transparent)]
     Gossip(#[from] KeyRingError),
     /// No certificate can be made for this name.
     #[error("the node id {id} cannot be part of a host name: use letters, digits and inner hyphens, at most 63")]
-    Id {
-        /// The node's name.
-        id: NodeId,
-    },
+    Id { id: NodeId },
     /// The certificate is that of another node.
     #[error("{} is not the certificate of node {id}: use the directory made for it, or change node.id", path.display())]
-    OtherNode {
-        /// The file.
-        path: PathBuf,
-        /// The node's name.
-        id: NodeId,
-    },
+    OtherNode { path: PathBuf, id: NodeId },
     /// The files do not belong together, or are of a kind that cannot be used.
     #[error("the certificates in {} do not fit together: {error}", dir.display())]
-    Tls {
-        /// The directory.
-        dir: PathBuf,
-        /// What is wrong.
-        error: rustls::Error,
-    },
+    Tls { dir: PathBuf, error: rustls::Error },
 }
 
 impl KeyDir {
-    /// Reads the key directory of the node `id`; the clock tells whether certificates are valid now.
+    /// Reads the key directory of the node `id`; `clock` decides whether certificates are valid now.
     ///
     /// # Errors
     /// See [`KeyDirError`].

@@ -1,5 +1,5 @@
-//! What a node knows of its cluster: the sealed gossip (`gossip/`), who is a member (`membership/`), and which members are
-//! to hold which partition, and are asked for it (`placement/`).
+//! What a node knows of its cluster: the sealed gossip (`gossip/`), who is a member (`membership/`), and which members
+//! are assigned and serve which partition (`placement/`).
 
 pub mod gossip;
 pub mod key_dir;

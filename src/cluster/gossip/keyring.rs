@@ -22,32 +22,22 @@ pub struct KeyRing {
 /// Why a file with keys cannot be used. The path is that of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
-    /// It cannot be read.
     #[error("cannot read the gossip keys {}: {error}", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// A line is no key.
     #[error("{}:{line}: not a gossip key: a key is 64 hexadecimal digits", path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
     },
-    /// It holds no key.
     #[error("{} holds no gossip key: write 64 hexadecimal digits into it, as tidings keys init does", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It holds too many keys.
+    Empty { path: PathBuf },
     #[error("{}:{line}: more than {MAX_KEYS} gossip keys: take out old ones", path.display())]
     TooMany {
-        /// The file.
         path: PathBuf,
         /// The line of the first key that is too many, from 1.
         line: usize,
@@ -94,7 +84,7 @@ impl KeyRing {
         Ok(Self { keys })
     }
 
-    /// The ring of a cluster that has no keys. **It protects nothing**: whoever knows the cluster's name, knows the key.
+    /// The ring of a cluster that has no keys. **It protects nothing**: anyone who knows the cluster's name knows the key.
     /// It only keeps clusters on one host from hearing each other.
     pub fn insecure(cluster: &str) -> Self {
         let mut key = [0; 32];
@@ -143,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_file_is_told_with_its_line() {
+    fn an_error_in_a_file_is_reported_with_its_line() {
         let key = format!("{}\n", "00".repeat(32));
         assert!(parse("").unwrap_err().starts_with("gossip.keys holds no gossip key"));
         assert!(parse("# only this").unwrap_err().starts_with("gossip.keys holds no gossip key"));
@@ -165,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_is_too_much(text in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn no_file_panics(text in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = KeyRing::parse(&text, Path::new("gossip.keys"));
         }
     }

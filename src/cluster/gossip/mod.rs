@@ -5,4 +5,4 @@ mod replay;
 pub mod seal;
 mod transport;
 
-pub use transport::*;
+pub use transport::SealedTransport;

@@ -14,13 +14,13 @@ const WORDS: usize = (WINDOW / 64) as usize;
 pub enum Refused {
     /// It was seen already, or more than [`WINDOW`] later ones were.
     Replayed,
-    /// It is the first of a sender for whom there is no room.
+    /// It is the first of a sender for which there is no room.
     Full,
 }
 
 /// Remembers what was seen of each sender.
 ///
-/// A sender is forgotten as soon as all that was seen of him is too old to be taken anyway, so forgetting opens no door.
+/// A sender is forgotten as soon as all its datagrams are too old to be accepted anyway, so forgetting is safe.
 /// When none can be forgotten and the table is full, new senders are refused until one can. A sender is one start of
 /// a node and holds a key, so only a node that restarts every fraction of a second gets there.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Senders {
 #[derive(Debug)]
 struct Sender {
     window: Window,
-    /// The latest wall time in his datagrams, in milliseconds.
+    /// The latest wall time in its datagrams, in milliseconds.
     newest: u64,
 }
 
@@ -42,7 +42,7 @@ impl Senders {
         Self { senders: HashMap::new(), capacity }
     }
 
-    /// Takes the datagram `counter` of the sender `session`, who sealed it at `wall`. What was sealed before `too_old` is
+    /// Takes the datagram `counter` of the sender `session`, sealed at `wall`. What was sealed before `too_old` is
     /// refused by the caller; both are milliseconds since the Unix epoch.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_forgets_only_who_can_no_longer_be_replayed() {
+    fn a_full_table_forgets_only_senders_that_can_no_longer_be_replayed() {
         let mut senders = Senders::new(2);
         assert_eq!(senders.take(1, 0, 1_000, 0), Ok(()));
         assert_eq!(senders.take(2, 0, 2_000, 0), Ok(()));

@@ -1,4 +1,4 @@
-//! Sealed datagrams: nobody without a key of the cluster can read, make, change or repeat one.
+//! Sealed datagrams: only holders of a cluster key can read, forge, change or replay one.
 //!
 //! ```text
 //! version 1 B | nonce 24 B | XChaCha20-Poly1305( session 8 B | counter 8 B | wall time 8 B | payload ) | tag 16 B
@@ -55,7 +55,7 @@ pub enum OpenError {
         difference_secs: u64,
     },
     /// It was opened before, or is far behind others of its sender.
-    #[error("it was seen before: somebody repeats datagrams")]
+    #[error("it was seen before: datagrams are being replayed")]
     Replayed,
     /// This node sealed it.
     #[error("it comes from this node itself: take its own addresses out of cluster.seeds")]
@@ -65,12 +65,11 @@ pub enum OpenError {
     TooManySenders,
 }
 
-/// What has come in, by outcome.
+/// Datagrams received, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SealCounts {
-    /// Opened.
     pub opened: u64,
-    /// See [`OpenError::Malformed`]; also what was sealed well and yet is no message.
+    /// See [`OpenError::Malformed`]; also datagrams that open but contain no message.
     pub malformed: u64,
     /// See [`OpenError::BadKeyOrCluster`].
     pub bad_key_or_cluster: u64,
@@ -216,7 +215,7 @@ impl Seal {
         }
     }
 
-    /// What has come in since the start.
+    /// Datagrams received since the start, by outcome.
     pub fn counts(&self) -> SealCounts {
         let [malformed, bad_key_or_cluster, too_old, replayed, own, too_many_senders] =
             self.reasons.each_ref().map(|reason| reason.count.load(Ordering::Relaxed));

@@ -1,8 +1,8 @@
 //! Gossip over sealed datagrams.
 //!
 //! chitchat keeps the codec of its messages to itself; only its own UDP socket can encode and decode them. So that socket
-//! talks to a second one of ours over the loopback, the "far end": what it sends there comes out encoded, and what is put
-//! in there comes out decoded. The datagrams between nodes go through a third socket, sealed.
+//! talks to a second one of ours over the loopback, the "far end": messages arrive there encoded, and datagrams sent from
+//! there are decoded. The datagrams between nodes go through a third socket, sealed.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,9 +21,9 @@ use crate::clock::Clock;
 use crate::cluster::gossip::keyring::KeyRing;
 use crate::cluster::gossip::seal::{MAX_DATAGRAM, OpenError, Seal, SealCounts};
 
-/// How long a datagram may take through the loopback. What takes longer was no message.
+/// How long a datagram may take through the loopback. A slower datagram was not a message.
 const CODEC: Duration = Duration::from_millis(200);
-/// After so many failures in a row the outer socket counts as broken.
+/// After this many failures in a row the outer socket counts as broken.
 const MAX_FAILURES: u32 = 50;
 /// The pause after such a failure.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ impl SealedTransport {
         Self { seal: Arc::new(Seal::new(cluster, keys, clock)) }
     }
 
-    /// What has come in since the start.
+    /// Datagrams received since the start, by outcome.
     pub fn counts(&self) -> SealCounts {
         self.seal.counts()
     }
@@ -57,9 +57,9 @@ impl Transport for SealedTransport {
             .with_context(|| format!("cannot listen for gossip on {listen}/udp: check cluster.gossip"))?;
         let codec = chitchat::transport::UdpSocket::open(loopback).await?;
         let far = UdpSocket::bind(loopback).await.context("cannot bind a UDP socket of the loopback")?;
-        // So that the kernel lets nobody else's datagrams in.
+        // So that the kernel drops datagrams from all other senders.
         far.connect(codec.local_addr()?).await.context("cannot connect over the loopback")?;
-        let far_addr = far.local_addr().context("cannot tell the address of a socket")?;
+        let far_addr = far.local_addr().context("cannot read the address of a socket")?;
         let buffer = vec![0; MAX_DATAGRAM].into_boxed_slice();
         Ok(Box::new(SealedSocket { seal: self.seal.clone(), outer, codec, far, far_addr, decoding: None, buffer }))
     }
@@ -82,7 +82,7 @@ struct SealedSocket {
 #[async_trait]
 impl Socket for SealedSocket {
     fn local_addr(&self) -> anyhow::Result<SocketAddr> {
-        self.outer.local_addr().context("cannot tell the address of a socket")
+        self.outer.local_addr().context("cannot read the address of a socket")
     }
 
     async fn send(&mut self, to: SocketAddr, envelope: ChitchatEnvelope) -> anyhow::Result<SendOutcome> {
@@ -94,7 +94,7 @@ impl Socket for SealedSocket {
         let Some(datagram) = self.seal.seal(&self.buffer[..length]) else {
             bail!("a gossip message of {length} bytes is too large");
         };
-        // A node that cannot be reached is no reason for a line in the log every time; membership tells of it.
+        // A node that cannot be reached must not cost a log line each time; membership reports it.
         if let Err(error) = self.outer.send_to(&datagram, self.reachable(to)).await {
             tracing::debug!(%to, "cannot send gossip: {error}");
         }

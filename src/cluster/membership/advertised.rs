@@ -1,20 +1,18 @@
-//! What a node says of itself in gossip: a few short texts, written and read in one place.
+//! What a node advertises in gossip: a few short texts, written and read in one place.
 
 use std::net::SocketAddr;
 
 use crate::cluster::membership::member::{Member, NodeId, PartitionSet, Region};
 use crate::swarm::Partition;
 
-/// Who this node is. Stays as it is while the node runs.
+/// This node's identity and settings; fixed while the node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Me {
-    /// Its name.
     pub id: NodeId,
-    /// Where it stands.
     pub region: Region,
-    /// Which start this is: milliseconds since the Unix epoch.
+    /// When this process started, in milliseconds since the Unix epoch.
     pub incarnation: u64,
-    /// Where it takes links from other nodes.
+    /// Where it accepts links from other nodes.
     pub link: SocketAddr,
     /// Its share of the partitions, relative to the other nodes of its region; not 0.
     pub weight: u16,
@@ -22,28 +20,25 @@ pub struct Me {
     pub partitions: u16,
     /// The nodes in each region that hold each partition, the same on all nodes.
     pub replicas: u8,
-    /// The version of what nodes say over links, the same on all nodes.
+    /// The version of the link protocol, the same on all nodes.
     pub protocol: u16,
 }
 
-/// What a node says of itself.
+/// The identity and state that a node publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertised {
-    /// Who it is.
     pub me: Me,
-    /// It is about to go.
+    /// It is about to leave.
     pub leaving: bool,
-    /// The partitions that it holds.
     pub held: PartitionSet,
 }
 
-/// Why what a node says of itself cannot be used.
+/// Why an advertisement is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdvertisedError {
-    /// Something is missing; it may be on its way.
-    #[error("it does not say its {0}")]
+    /// A key is missing; it may still arrive.
+    #[error("it does not advertise its {0}")]
     Missing(&'static str),
-    /// Something is not what it should be.
     #[error("its {0} is malformed")]
     Malformed(&'static str),
 }
@@ -72,7 +67,7 @@ impl Advertised {
         .into()
     }
 
-    /// Reads what the node `id` says of itself.
+    /// Reads the advertisement of node `id`.
     ///
     /// # Errors
     /// See [`AdvertisedError`].
@@ -187,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_node_says_is_read_as_it_was_meant(
+        fn an_advertisement_survives_its_texts(
             partitions in prop::sample::select(vec![1u16, 4, 256, 32_768]),
             held in prop::collection::vec(any::<u16>(), 0..2_000),
         ) {
@@ -197,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_a_node_says_is_too_much(key in 0usize..9, text in "[x0-9a-f,-]{0,70}|.{0,20}") {
+        fn no_advertised_text_panics(key in 0usize..9, text in "[x0-9a-f,-]{0,70}|.{0,20}") {
             let mut keys: BTreeMap<_, _> = advertised(256, PartitionSet::default()).to_keys().into_iter().collect();
             *keys.values_mut().nth(key).unwrap() = text;
             let _ = read(&keys);
@@ -213,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_malformed_texts_are_told_apart() {
+    fn missing_and_malformed_texts_are_distinguished() {
         let said: BTreeMap<_, _> = advertised(256, (0..3).map(Partition).collect()).to_keys().into_iter().collect();
         for key in said.keys() {
             let mut keys = said.clone();

@@ -5,45 +5,42 @@ use std::net::SocketAddr;
 
 use crate::cluster::membership::member::NodeId;
 
-/// Why this node and others do not go together. Shown as one sentence that says what to do.
+/// Why this node and others cannot form one cluster. Shown as one sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflict {
     /// Another node that started earlier has this node's name.
     DuplicateId {
-        /// The name.
         id: NodeId,
         /// The other node's gossip address.
         other: SocketAddr,
     },
     /// A node divides swarms into another number of partitions.
     Partitions(Mismatch<u16>),
-    /// A node keeps another number of replicas.
+    /// A node is set to another number of replicas.
     Replicas(Mismatch<u8>),
-    /// A node says other things over links.
+    /// A node speaks another version of the link protocol.
     Protocol(Mismatch<u16>),
-    /// Gossip ends again and again.
+    /// Gossip keeps failing.
     Gossip {
-        /// How often it was started again within the last minute.
+        /// How often it was restarted within the last minute.
         restarts: usize,
     },
 }
 
-/// A number that has to be the same on all nodes and is not.
+/// A setting that must be the same on all nodes and is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch<T> {
     /// The other node. It is not admitted.
     pub node: NodeId,
-    /// Its number.
     pub theirs: T,
-    /// Ours.
     pub ours: T,
-    /// This node started later than the other one, so it is this one that should go.
+    /// This node started later than the other one, so this node must stop.
     pub younger: bool,
 }
 
 impl Conflict {
     /// Whether this node has to stop: its name is taken, it came later than a node that has other settings, or it can no
-    /// longer hear of others.
+    /// longer receive gossip.
     pub fn must_stop(&self) -> bool {
         match self {
             Self::DuplicateId { .. } | Self::Gossip { .. } => true,

@@ -9,13 +9,13 @@ pub enum MemberEvent {
     Joined(Member),
     /// It was down for long and is forgotten, or it no longer agrees with this node's settings.
     Left(Member),
-    /// Nobody hears of it any longer.
+    /// Its heartbeats have stopped.
     WentDown(Member),
-    /// It is heard of again.
+    /// Its heartbeats arrive again.
     CameBack(Member),
-    /// It was started anew.
-    NewIncarnation(Member),
-    /// It is about to go.
+    /// It has restarted.
+    Restarted(Member),
+    /// It is about to leave.
     Leaving(Member),
 }
 
@@ -44,7 +44,7 @@ pub fn diff(old: &Members, new: &Members) -> Vec<MemberEvent> {
 fn changed(was: &Member, now: &Member, events: &mut Vec<MemberEvent>) {
     let restarted = was.incarnation != now.incarnation;
     if restarted {
-        events.push(MemberEvent::NewIncarnation(now.clone()));
+        events.push(MemberEvent::Restarted(now.clone()));
     }
     match (was.alive, now.alive) {
         (true, false) => events.push(MemberEvent::WentDown(now.clone())),
@@ -61,13 +61,19 @@ impl MemberEvent {
     pub fn log(&self) {
         match self {
             Self::Joined(Member { id, region, link, alive, .. }) => {
-                tracing::info!(node = %id, %region, %link, alive, "a node has joined");
+                tracing::info!(event = "member_joined", node = %id, %region, %link, alive, "a node has joined");
             }
-            Self::Left(Member { id, .. }) => tracing::info!(node = %id, "a node has left"),
-            Self::WentDown(Member { id, .. }) => tracing::info!(node = %id, "a node is down"),
-            Self::CameBack(Member { id, .. }) => tracing::info!(node = %id, "a node is back"),
-            Self::NewIncarnation(Member { id, link, .. }) => tracing::info!(node = %id, %link, "a node has restarted"),
-            Self::Leaving(Member { id, .. }) => tracing::info!(node = %id, "a node is about to leave"),
+            Self::Left(Member { id, .. }) => tracing::info!(event = "member_left", node = %id, "a node has left"),
+            Self::WentDown(Member { id, .. }) => tracing::info!(event = "member_down", node = %id, "a node is down"),
+            Self::CameBack(Member { id, .. }) => {
+                tracing::info!(event = "member_recovered", node = %id, "a node is back")
+            }
+            Self::Restarted(Member { id, link, .. }) => {
+                tracing::info!(event = "member_restarted", node = %id, %link, "a node has restarted")
+            }
+            Self::Leaving(Member { id, .. }) => {
+                tracing::info!(event = "member_leaving", node = %id, "a node is about to leave")
+            }
         }
     }
 }
@@ -94,12 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_told_once() {
+    fn each_change_is_reported_once() {
         let up = || member("m", |_| {});
         let down = || member("m", |member| member.alive = false);
         let leaving = || member("m", |member| member.leaving = true);
-        let anew = || member("m", |member| member.incarnation = 2);
-        let anew_down = || member("m", |member| (member.incarnation, member.alive) = (2, false));
+        let restarted = || member("m", |member| member.incarnation = 2);
+        let restarted_down = || member("m", |member| (member.incarnation, member.alive) = (2, false));
         let holding = || member("m", |member| member.held.insert(Partition(3)));
         let cases = [
             (None, Some(up()), vec![Joined(up())]),
@@ -110,10 +116,10 @@ mod tests {
             (Some(down()), Some(up()), vec![CameBack(up())]),
             (Some(up()), Some(leaving()), vec![Leaving(leaving())]),
             (Some(leaving()), Some(leaving()), vec![]),
-            (Some(up()), Some(anew()), vec![NewIncarnation(anew())]),
-            (Some(down()), Some(anew()), vec![NewIncarnation(anew())]),
-            (Some(up()), Some(anew_down()), vec![NewIncarnation(anew_down()), WentDown(anew_down())]),
-            (Some(anew_down()), Some(anew()), vec![CameBack(anew())]),
+            (Some(up()), Some(restarted()), vec![Restarted(restarted())]),
+            (Some(down()), Some(restarted()), vec![Restarted(restarted())]),
+            (Some(up()), Some(restarted_down()), vec![Restarted(restarted_down()), WentDown(restarted_down())]),
+            (Some(restarted_down()), Some(restarted()), vec![CameBack(restarted())]),
         ];
         for (old, new, events) in cases {
             // Neighbours that do not change.

@@ -18,7 +18,6 @@ pub struct Region(Arc<str>);
 macro_rules! name {
     ($type:ident) => {
         impl $type {
-            /// The name.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -50,58 +49,52 @@ name!(Region);
 /// One node as the others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name.
     pub id: NodeId,
-    /// Where it stands.
     pub region: Region,
-    /// Which start of the node this is: milliseconds since the Unix epoch when it started. A later start is greater.
+    /// When this process started, in milliseconds since the Unix epoch; greater for later starts.
     pub incarnation: u64,
-    /// Where it takes links from other nodes.
+    /// Where it accepts links from other nodes.
     pub link: SocketAddr,
     /// Its share of the partitions, relative to the other nodes of its region; 1 by default.
     pub weight: u16,
-    /// It is about to go, and gives its partitions away.
+    /// It is about to leave and gives its partitions away.
     pub leaving: bool,
     /// The partitions that it has in sync and answers for.
     pub held: PartitionSet,
-    /// Gossip hears of it.
+    /// Its heartbeats arrive.
     pub alive: bool,
 }
 
-/// All members that are known, dead ones of the last minutes included: sorted by id, one for each, this node among them.
+/// All members that are known, dead ones of the last minutes included: sorted by id, one entry per node, this node included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members(pub Vec<Member>);
 
 impl Members {
-    /// The member with this name.
     pub fn get(&self, id: &NodeId) -> Option<&Member> {
         self.0.binary_search_by(|member| member.id.cmp(id)).ok().map(|at| &self.0[at])
     }
 }
 
-/// A set of partitions.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PartitionSet {
     words: Vec<u64>,
 }
 
-/// A text that is no set of partitions.
+/// The text is not a set of partitions.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a set of partitions: expected ranges such as 0-3,7")]
 pub struct PartitionSetError;
 
 impl PartitionSet {
-    /// The partitions from 0 to `count`, less one.
+    /// All partitions.
     pub fn all(partitions: PartitionCount) -> Self {
         partitions.iter().collect()
     }
 
-    /// Whether a partition is in it.
     pub fn contains(&self, partition: Partition) -> bool {
         self.words.get(partition.index() / 64).is_some_and(|word| word >> (partition.0 % 64) & 1 == 1)
     }
 
-    /// Adds a partition.
     pub fn insert(&mut self, partition: Partition) {
         let at = partition.index() / 64;
         if self.words.len() <= at {
@@ -110,23 +103,20 @@ impl PartitionSet {
         self.words[at] |= 1 << (partition.0 % 64);
     }
 
-    /// Takes a partition out.
     pub fn remove(&mut self, partition: Partition) {
         if let Some(word) = self.words.get_mut(partition.index() / 64) {
             *word &= !(1 << (partition.0 % 64));
         }
-        // So that equal sets are equal.
+        // Trailing zero words would make equal sets compare as different.
         while self.words.last() == Some(&0) {
             self.words.pop();
         }
     }
 
-    /// How many are in it.
     pub fn len(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
@@ -209,13 +199,13 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_much(text in "[0-9,-]{0,12}|.{0,12}") {
+        fn no_text_panics(text in "[0-9,-]{0,12}|.{0,12}") {
             let _ = PartitionSet::parse(&text, 256);
         }
     }
 
     #[test]
-    fn texts_that_are_no_sets_are_refused() {
+    fn texts_that_are_not_sets_are_refused() {
         for text in ["x", "1-", "-1", "3-1", "256", "0-256", "1--2", "1 2"] {
             assert_eq!(PartitionSet::parse(text, 256), Err(PartitionSetError), "{text}");
         }

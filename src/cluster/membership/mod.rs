@@ -1,4 +1,4 @@
-//! Membership: what each node gossips about itself, and the view that a node makes of it.
+//! Membership: what each node gossips about itself, and each node's view of the others.
 
 pub mod advertised;
 pub mod conflict;

@@ -1,29 +1,29 @@
-//! Notices when this node itself stood still, because then it is no judge of others.
+//! Detects when this node itself was paused, because then it cannot judge whether others are alive.
 //!
-//! A process that was stopped for some seconds finds on waking that it has heard of nobody for as long, and would call
-//! everybody dead at once, before it reads what has arrived in the meantime.
+//! A process that was stopped for some seconds has received no heartbeats for as long when it wakes, and would mark
+//! all nodes dead at once, before it reads what has arrived in the meantime.
 
 use std::time::Duration;
 
-/// From this delay on, a late wake-up counts as a stall.
-const STALL: Duration = Duration::from_secs(1);
-/// The least time that others are given after a stall.
+/// From this delay on, a late wake-up counts as a pause.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The least time that others are given after a pause.
 const LEAST_HOLD: Duration = Duration::from_secs(3);
 
-/// Measures by how much a task that should wake up regularly is late. Times are uptimes.
+/// Measures how late a task that should wake up regularly is. Times are uptimes.
 #[derive(Debug)]
-pub struct StallGuard {
+pub struct PauseGuard {
     /// The longest time between two wake-ups when nothing is wrong.
     period: Duration,
     last: Duration,
     held_until: Duration,
-    stalls: u64,
+    pauses: u64,
 }
 
-impl StallGuard {
-    /// A guard of a task that wakes up at least once in `period`, and has done so `now`.
+impl PauseGuard {
+    /// Guards a task that wakes up at least once in `period`, and has done so `now`.
     pub fn new(period: Duration, now: Duration) -> Self {
-        Self { period, last: now, held_until: now, stalls: 0 }
+        Self { period, last: now, held_until: now, pauses: 0 }
     }
 
     /// The task wakes up. If it is more than a second late, judgement is held back for three seconds or twice the delay,
@@ -31,10 +31,10 @@ impl StallGuard {
     pub fn wake(&mut self, now: Duration) -> Option<Duration> {
         let late = now.saturating_sub(self.last).saturating_sub(self.period);
         self.last = self.last.max(now);
-        if late <= STALL {
+        if late <= PAUSE {
             return None;
         }
-        self.stalls += 1;
+        self.pauses += 1;
         self.hold(now, LEAST_HOLD.max(2 * late));
         Some(late)
     }
@@ -49,14 +49,13 @@ impl StallGuard {
         self.held_until = self.held_until.max(now + time);
     }
 
-    /// Whether those who seem dead have to be given more time.
+    /// Whether nodes that seem dead must be given more time.
     pub fn holds(&self, now: Duration) -> bool {
         now < self.held_until
     }
 
-    /// How many stalls there were.
-    pub fn stalls(&self) -> u64 {
-        self.stalls
+    pub fn pauses(&self) -> u64 {
+        self.pauses
     }
 }
 
@@ -66,30 +65,30 @@ mod tests {
 
     #[test]
     fn a_task_that_wakes_in_time_judges() {
-        let mut guard = StallGuard::new(Duration::from_millis(250), Duration::ZERO);
+        let mut guard = PauseGuard::new(Duration::from_millis(250), Duration::ZERO);
         for at in (0..20_000).step_by(250).chain([21_000, 21_250]) {
             assert_eq!(guard.wake(Duration::from_millis(at)), None, "{at}");
             assert!(!guard.holds(Duration::from_millis(at)));
         }
-        assert_eq!(guard.stalls(), 0);
+        assert_eq!(guard.pauses(), 0);
     }
 
     #[test]
-    fn after_a_stall_others_get_three_seconds_or_twice_as_long_as_it_was() {
-        for (stall, hold) in [(1_001, 3_000), (1_500, 3_000), (1_600, 3_200), (60_000, 120_000)] {
-            let mut guard = StallGuard::new(Duration::from_millis(250), Duration::ZERO);
-            let woken = Duration::from_millis(250 + stall);
-            assert_eq!(guard.wake(woken), Some(Duration::from_millis(stall)));
+    fn after_a_pause_others_get_three_seconds_or_twice_as_long_as_it_was() {
+        for (pause, hold) in [(1_001, 3_000), (1_500, 3_000), (1_600, 3_200), (60_000, 120_000)] {
+            let mut guard = PauseGuard::new(Duration::from_millis(250), Duration::ZERO);
+            let woken = Duration::from_millis(250 + pause);
+            assert_eq!(guard.wake(woken), Some(Duration::from_millis(pause)));
             let end = woken + Duration::from_millis(hold);
-            assert!(guard.holds(end - Duration::from_millis(1)), "{stall}");
-            assert!(!guard.holds(end), "{stall}");
-            assert_eq!(guard.stalls(), 1);
+            assert!(guard.holds(end - Duration::from_millis(1)), "{pause}");
+            assert!(!guard.holds(end), "{pause}");
+            assert_eq!(guard.pauses(), 1);
         }
     }
 
     #[test]
-    fn a_short_stall_does_not_end_a_longer_hold() {
-        let mut guard = StallGuard::new(Duration::ZERO, Duration::ZERO);
+    fn a_short_pause_does_not_end_a_longer_hold() {
+        let mut guard = PauseGuard::new(Duration::ZERO, Duration::ZERO);
         guard.wake(Duration::from_secs(10));
         guard.wake(Duration::from_secs(12));
         assert!(guard.holds(Duration::from_secs(29)));

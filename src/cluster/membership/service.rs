@@ -1,6 +1,5 @@
-//! Who is in the cluster: gossip, watched and restarted if it fails, made into a typed list of members.
+//! Runs gossip, restarts it when it fails, and publishes the typed member list.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,61 +15,18 @@ use crate::cluster::membership::conflict::Conflict;
 use crate::cluster::membership::member::{Members, PartitionSet};
 
 mod gossiper;
+mod types;
 mod worker;
 
+use types::{Current, Shared};
 use worker::Worker;
 
-pub use crate::cluster::membership::advertised::Me;
+pub use types::{MembershipConfig, MembershipError, MembershipStatus};
 
-/// How long [`Membership::stop`] waits.
+/// How long [`Membership::stop`] waits for the task.
 const STOP: Duration = Duration::from_secs(3);
 
-/// What membership needs to know.
-#[derive(Clone, Debug)]
-pub struct MembershipConfig {
-    /// The cluster's name.
-    pub cluster: String,
-    /// Who this node is.
-    pub me: Me,
-    /// The UDP address for gossip.
-    pub listen: SocketAddr,
-    /// The address by which other nodes reach it.
-    pub advertise: SocketAddr,
-    /// Gossip addresses of some other nodes, as "host:port".
-    pub seeds: Vec<String>,
-    /// How often each node sends; 500 ms is a good value. A dead node is noticed after two to six times as long.
-    pub gossip_interval: Duration,
-}
-
-/// Why membership does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
-    /// The socket cannot be had.
-    #[error("{0:#}")]
-    Gossip(anyhow::Error),
-    /// Looking up the seeds took too long.
-    #[error("cannot look up the hosts of cluster.seeds in time: check the names and the resolver, or use IP addresses")]
-    Seeds,
-}
-
-/// How membership does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MembershipStatus {
-    /// Members that are alive, this node included.
-    pub live: usize,
-    /// Members that are known and dead.
-    pub dead: usize,
-    /// How often gossip had to be started again.
-    pub gossip_restarts: u64,
-    /// How often this node stood still for more than a second.
-    pub stalls: u64,
-    /// Starts of nodes that were ignored because what they say of themselves cannot be used.
-    pub ignored: u64,
-    /// The uptime when the members were last looked at.
-    pub last_update: Duration,
-}
-
-/// This node's part in the cluster's membership. It ends without a word, as by a crash, when this is dropped.
+/// This node's part in the cluster's membership. Dropping it ends gossip abruptly, as a crash would.
 pub struct Membership {
     shared: Arc<Shared>,
     members: watch::Receiver<Arc<Members>>,
@@ -79,25 +35,11 @@ pub struct Membership {
     task: JoinHandle<()>,
 }
 
-/// What the task and its handle share.
-struct Shared {
-    /// Held while gossip starts anew, so that no change gets lost in between.
-    current: tokio::sync::Mutex<Current>,
-    changed: Notify,
-    status: Mutex<MembershipStatus>,
-}
-
-struct Current {
-    /// What this node says of itself.
-    own: Advertised,
-    chitchat: Arc<tokio::sync::Mutex<chitchat::Chitchat>>,
-}
-
 impl Membership {
-    /// Starts gossip, as a task of the runtime that calls.
+    /// Starts gossip, as a task on the caller's runtime.
     ///
     /// # Errors
-    /// See [`MembershipError`]. Seeds that cannot be reached are none.
+    /// See [`MembershipError`]. Unreachable seeds are not an error.
     pub async fn start(
         config: MembershipConfig,
         transport: Arc<dyn Transport>,
@@ -119,17 +61,17 @@ impl Membership {
         Ok(Self { shared, members: member_receiver, conflict: conflict_receiver, stop, task })
     }
 
-    /// The members. At first only this node.
+    /// The members; initially only this node.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.members.clone()
     }
 
-    /// What keeps this node and others apart, while it does.
+    /// The current conflict between this node and others, if any.
     pub fn conflict(&self) -> watch::Receiver<Option<Conflict>> {
         self.conflict.clone()
     }
 
-    /// Tells the others which partitions this node holds.
+    /// Advertises the partitions that this node holds.
     pub async fn set_held(&self, held: &PartitionSet) {
         let mut current = self.shared.current.lock().await;
         current.own.held = held.clone();
@@ -138,7 +80,7 @@ impl Membership {
         self.shared.changed.notify_one();
     }
 
-    /// Tells the others that this node is about to go.
+    /// Advertises that this node is about to leave.
     pub async fn set_leaving(&self) {
         let mut current = self.shared.current.lock().await;
         current.own.leaving = true;
@@ -146,12 +88,11 @@ impl Membership {
         self.shared.changed.notify_one();
     }
 
-    /// How it does.
     pub fn status(&self) -> MembershipStatus {
         *self.shared.status.lock()
     }
 
-    /// Stops gossip; the others find this node down some seconds later. Takes three seconds at most.
+    /// Stops gossip; other nodes mark this one down some seconds later. Takes at most [`STOP`].
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let _ = timeout(STOP, &mut self.task).await;

@@ -1,4 +1,4 @@
-//! From what gossip has heard to the list of members. Pure.
+//! Turns gossip observations into the list of members. Performs no I/O.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -9,46 +9,41 @@ use crate::cluster::membership::advertised::{Advertised, AdvertisedError, Me};
 use crate::cluster::membership::conflict::{Conflict, Mismatch};
 use crate::cluster::membership::member::{Member, Members, NodeId};
 
-/// What others may still tell of an earlier start of this node, and of nodes that are heard of for the first time, has come
-/// in after this time.
+/// By this time, echoes of an earlier start of this node and the state of newly seen nodes have arrived.
 const SETTLE: Duration = Duration::from_secs(3);
-/// So long may a node be heard of before all that it says of itself has come in.
+/// How long a node's advertisement may stay incomplete before the node is ignored.
 const INCOMPLETE: Duration = Duration::from_secs(10);
-/// So many heartbeats after [`SETTLE`] are no late echo.
-const RIVAL_HEARTBEATS: u32 = 2;
+/// This many heartbeats after [`SETTLE`] rule out a late echo.
+const DUPLICATE_HEARTBEATS: u32 = 2;
 
 /// One start of gossip on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Start {
-    /// The node's name.
     pub id: Arc<str>,
     /// Greater for later starts.
     pub generation: u64,
-    /// Its gossip address.
     pub gossip: SocketAddr,
 }
 
 /// What gossip knows of one start of a node.
 #[derive(Clone, Debug)]
-pub struct Heard {
-    /// Which.
+pub struct ObservedNode {
     pub start: Start,
-    /// Its heartbeat has come in regularly.
+    /// Its heartbeats arrive regularly.
     pub alive: bool,
-    /// Goes up as long as it lives.
+    /// Increases while the node is alive.
     pub heartbeat: u64,
-    /// What it says of itself.
-    pub said: Result<Advertised, AdvertisedError>,
+    pub advertised: Result<Advertised, AdvertisedError>,
 }
 
-/// Remembers what is needed to judge what is heard next.
+/// What was observed so far, as needed to judge the next observations.
 #[derive(Debug)]
 pub struct View {
     me: Me,
     gossip: SocketAddr,
     known: HashMap<Start, Known>,
     ignored: u64,
-    told_of_rival: bool,
+    warned_of_duplicate: bool,
 }
 
 #[derive(Debug)]
@@ -56,51 +51,51 @@ struct Known {
     since: Duration,
     was_alive: bool,
     heartbeat: u64,
-    /// How often the heartbeat has gone up after [`SETTLE`].
+    /// How often the heartbeat increased after [`SETTLE`].
     late_heartbeats: u32,
-    complained: bool,
+    warned: bool,
 }
 
-/// The best of what was heard of a node: those alive before dead ones, later starts before earlier ones.
+/// The best observation of each node: those alive before dead ones, later starts before earlier ones.
 type Best = BTreeMap<NodeId, ((bool, u64, SocketAddr), Member)>;
 
 impl View {
     /// The view of a node with this gossip address.
     pub fn new(me: Me, gossip: SocketAddr) -> Self {
-        Self { me, gossip, known: HashMap::new(), ignored: 0, told_of_rival: false }
+        Self { me, gossip, known: HashMap::new(), ignored: 0, warned_of_duplicate: false }
     }
 
-    /// How many starts of nodes were ignored because what they say of themselves cannot be used.
+    /// How many node starts were ignored because what they advertise is unusable.
     pub fn ignored(&self) -> u64 {
         self.ignored
     }
 
-    /// The members after all that was `heard`, this node with what it says of itself (`own`) among them, and the worst
-    /// conflict. If `hold` is set, nobody who was alive in `before` goes down or is forgotten. `now` never goes back.
-    pub fn look(
+    /// The members according to `observed`, including this node as it advertises itself (`own`), and the worst
+    /// conflict. If `hold` is set, no node that was alive in `before` goes down or is forgotten. `now` never goes back.
+    pub fn update(
         &mut self,
-        heard: &[Heard],
+        observed: &[ObservedNode],
         own: &Advertised,
         before: &Members,
         hold: bool,
         now: Duration,
     ) -> (Members, Option<Conflict>) {
-        let present: HashSet<&Start> = heard.iter().map(|heard| &heard.start).collect();
+        let present: HashSet<&Start> = observed.iter().map(|heard| &heard.start).collect();
         self.known.retain(|start, _| present.contains(start));
 
         let mut best = Best::new();
         let mut conflicts = Vec::new();
         let mut refused = HashSet::new();
-        for heard in heard {
-            self.notice(heard, now);
+        for heard in observed {
+            self.record(heard, now);
             if *heard.start.id == *self.me.id.as_str() {
-                conflicts.extend(self.rival(heard));
+                conflicts.extend(self.duplicate_of_self(heard));
                 continue;
             }
             let Some(said) = self.usable(heard, now) else { continue };
             if let Some(conflict) = self.mismatch(&said.me) {
                 refused.insert(said.me.id.clone());
-                // Whoever is gone disturbs nobody.
+                // A dead node is no conflict.
                 conflicts.extend(heard.alive.then_some(conflict));
             } else if self.admits(heard, now) {
                 let rank = (heard.alive, heard.start.generation, heard.start.gossip);
@@ -119,13 +114,13 @@ impl View {
         (Members(members.into_values().collect()), conflicts.into_iter().min_by_key(severity))
     }
 
-    fn notice(&mut self, heard: &Heard, now: Duration) {
+    fn record(&mut self, heard: &ObservedNode, now: Duration) {
         let known = self.known.entry(heard.start.clone()).or_insert(Known {
             since: now,
             was_alive: false,
             heartbeat: heard.heartbeat,
             late_heartbeats: 0,
-            complained: false,
+            warned: false,
         });
         known.was_alive |= heard.alive;
         if heard.heartbeat > known.heartbeat {
@@ -135,34 +130,34 @@ impl View {
     }
 
     /// Another node with our name that is alive by itself, rather than an echo of an earlier start of this one.
-    fn rival(&mut self, heard: &Heard) -> Option<Conflict> {
+    fn duplicate_of_self(&mut self, heard: &ObservedNode) -> Option<Conflict> {
         let late = self.known.get(&heard.start).map_or(0, |known| known.late_heartbeats);
-        if heard.start.gossip == self.gossip || !heard.alive || late < RIVAL_HEARTBEATS {
+        if heard.start.gossip == self.gossip || !heard.alive || late < DUPLICATE_HEARTBEATS {
             return None;
         }
         let other = heard.start.gossip;
-        let theirs = heard.said.as_ref().map_or(heard.start.generation, |said| said.me.incarnation);
+        let theirs = heard.advertised.as_ref().map_or(heard.start.generation, |said| said.me.incarnation);
         if (theirs, other) < (self.me.incarnation, self.gossip) {
             return Some(Conflict::DuplicateId { id: self.me.id.clone(), other });
         }
-        if !self.told_of_rival {
-            self.told_of_rival = true;
+        if !self.warned_of_duplicate {
+            self.warned_of_duplicate = true;
             tracing::warn!(node = %self.me.id, %other, "another node with this node's name has started, and should stop");
         }
         None
     }
 
-    fn usable<'a>(&mut self, heard: &'a Heard, now: Duration) -> Option<&'a Advertised> {
-        let error = match &heard.said {
+    fn usable<'a>(&mut self, heard: &'a ObservedNode, now: Duration) -> Option<&'a Advertised> {
+        let error = match &heard.advertised {
             Ok(said) => return Some(said),
             Err(error) => error,
         };
         let known = self.known.get_mut(&heard.start)?;
         let on_its_way = matches!(error, AdvertisedError::Missing(_)) && now - known.since < INCOMPLETE;
-        if heard.alive && !on_its_way && !known.complained {
-            known.complained = true;
+        if heard.alive && !on_its_way && !known.warned {
+            known.warned = true;
             self.ignored += 1;
-            // Not its id: it may be anything.
+            // Its id is not logged: it may be any text.
             tracing::warn!(gossip = %heard.start.gossip, "ignoring a node: {error}");
         }
         None
@@ -180,8 +175,8 @@ impl View {
             .or_else(|| compare(self, theirs, |me| me.protocol).map(Conflict::Protocol))
     }
 
-    /// A node counts from its first sign of life; one that is said to be dead by others, when no such sign has come.
-    fn admits(&self, heard: &Heard, now: Duration) -> bool {
+    /// A node counts once it was seen alive; one known only as dead counts after [`SETTLE`].
+    fn admits(&self, heard: &ObservedNode, now: Duration) -> bool {
         self.known.get(&heard.start).is_some_and(|known| known.was_alive || now - known.since > SETTLE)
     }
 }
@@ -200,7 +195,7 @@ fn severity(conflict: &Conflict) -> u8 {
     match conflict {
         Conflict::Gossip { .. } => 0,
         Conflict::DuplicateId { .. } => 1,
-        // One that asks for an end before one that does not.
+        // A conflict that stops this node before one that does not.
         conflict if conflict.must_stop() => 2,
         Conflict::Partitions(_) => 3,
         Conflict::Replicas(_) => 4,

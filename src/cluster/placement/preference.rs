@@ -1,4 +1,4 @@
-//! Which nodes are to hold which partition: a pure function of the members that count.
+//! Which nodes are assigned which partition: a pure function of the members that count.
 //!
 //! Each region has a ring of its own, so that what happens in one never moves data in another. A node stands on it as
 //! 128 × weight virtual nodes. The partitions stand at even distances, and each takes the first R distinct nodes from
@@ -87,7 +87,7 @@ impl Placement {
     }
 
     /// The nodes of a region that are to hold a partition, the owner first: distinct, and fewer than R only if the region
-    /// has fewer. Nobody, if there is no such region or partition.
+    /// has fewer. Empty if there is no such region or partition.
     pub fn list(&self, region: &Region, partition: Partition) -> impl Iterator<Item = &NodeId> {
         let placed = self.region(region);
         placed

@@ -1,8 +1,8 @@
-//! Where a request for a partition goes, and who gets the deltas of what this node accepts for it.
+//! Where a request for a partition goes, and which nodes receive the changes that this node accepts for it.
 
 use std::net::SocketAddr;
 
-use crate::cluster::placement::RegionPlacement;
+use crate::cluster::placement::preference::RegionPlacement;
 use crate::cluster::{Member, Members, NodeId, Placement, Region};
 use crate::swarm::{Partition, PartitionCount};
 
@@ -23,20 +23,17 @@ impl NodeIndex {
 /// A node of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableNode {
-    /// Its name.
     pub id: NodeId,
-    /// Where it stands.
     pub region: Region,
-    /// Which start of the node this is.
+    /// The node's start time, as in [`Member::incarnation`].
     pub incarnation: u64,
-    /// Where it takes links.
+    /// Where it accepts links.
     pub link: SocketAddr,
-    /// Gossip hears of it.
     pub alive: bool,
 }
 
-/// For each partition who answers for it and who gets its deltas, as one node sees it now. Made anew when the members or
-/// the placement change; lookups allocate nothing. A partition that does not exist has nobody.
+/// For each partition the nodes that serve it and those that receive its changes, as one node sees it now. Rebuilt when the
+/// members or the placement change; lookups allocate nothing. A partition that does not exist has no nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingTable {
     nodes: Vec<TableNode>,
@@ -45,7 +42,7 @@ pub struct RoutingTable {
     alone: bool,
     partitions: PartitionCount,
     rows: Vec<Row>,
-    /// The lists of all partitions: candidates, placed, replicas, abroad, and again for the next one.
+    /// The lists of all partitions: candidates, placed, replicas, cross-region, then those of the next one.
     lists: Vec<NodeIndex>,
 }
 
@@ -57,15 +54,15 @@ struct Row {
     candidates: u16,
     placed: u16,
     replicas: u16,
-    abroad: u16,
+    cross_region: u16,
     placed_here: bool,
     held_here: bool,
     placed_without_copy: bool,
 }
 
 impl RoutingTable {
-    /// Makes the table of node `me`. Nodes of the placement that are no members are left out, as nobody knows how to
-    /// reach them. If `me` is no member, then all others are abroad, and nothing is placed or held here.
+    /// Makes the table of node `me`. Nodes of the placement that are no members are left out, as their
+    /// addresses are unknown. If `me` is no member, then all others are in other regions, and nothing is placed or held here.
     pub fn build(me: &NodeId, members: &Members, placement: &Placement, partitions: PartitionCount) -> Self {
         let members = &members.0[..members.0.len().min(usize::from(u16::MAX))];
         let own = members.iter().position(|member| member.id == *me);
@@ -134,7 +131,7 @@ impl RoutingTable {
         self.fingerprint
     }
 
-    /// All who are alive and hold a partition, in the order in which to ask them: those of the own region, first as they
+    /// All live holders of a partition, in the order in which requests try them: those of the own region, first as they
     /// are placed, then other holders, then leaving ones; then those of the other regions likewise, the regions sorted
     /// by name, beginning after the own one.
     pub fn candidates(&self, partition: Partition) -> &[NodeIndex] {
@@ -171,12 +168,12 @@ impl RoutingTable {
         self.lists(row.start, u32::from(row.candidates) + u32::from(row.placed), row.replicas)
     }
 
-    /// For each other region the node that gets the deltas: its first candidate. If nobody there holds the partition, the
-    /// first that is alive of those who are to hold it, or the first of them if all are dead.
+    /// For each other region the node that gets the deltas: its first candidate. If no node there holds the partition, the
+    /// first live node of those assigned to it, or the first of them if all are dead.
     pub fn first_in_other_regions(&self, partition: Partition) -> &[NodeIndex] {
         let row = self.row(partition);
         let before = u32::from(row.candidates) + u32::from(row.placed) + u32::from(row.replicas);
-        self.lists(row.start, before, row.abroad)
+        self.lists(row.start, before, row.cross_region)
     }
 
     /// Whether some node of the own region is alive and to hold the partition, but does not hold it yet.
@@ -217,13 +214,13 @@ impl RoutingTable {
             region.holders(partition, members, &mut self.lists);
         }
         row.in_region = (self.lists.len() - start) as u16;
-        let mut abroad = Vec::new();
+        let mut cross_region = Vec::new();
         for region in others {
             let first = self.lists.len();
             region.holders(partition, members, &mut self.lists);
             let placed = || region.placed(partition);
             let alive = || placed().find(|node| members[node.index()].alive);
-            abroad.extend(self.lists.get(first).copied().or_else(alive).or_else(|| placed().next()));
+            cross_region.extend(self.lists.get(first).copied().or_else(alive).or_else(|| placed().next()));
         }
         let placed_at = self.lists.len();
         row.candidates = (placed_at - start) as u16;
@@ -245,8 +242,8 @@ impl RoutingTable {
             }
         }
         row.replicas = (self.lists.len() - replicas_at) as u16;
-        row.abroad = abroad.len() as u16;
-        self.lists.extend(abroad);
+        row.cross_region = cross_region.len() as u16;
+        self.lists.extend(cross_region);
         self.rows.push(row);
     }
 }
@@ -273,13 +270,13 @@ struct InRegion<'a> {
 }
 
 impl InRegion<'_> {
-    /// Who is to hold a partition.
+    /// The nodes assigned to a partition.
     fn placed(&self, partition: Partition) -> impl Iterator<Item = NodeIndex> {
         let row = self.placement.map(|placement| placement.row(partition)).unwrap_or_default();
         row.iter().filter_map(|at| self.placed[usize::from(*at)])
     }
 
-    /// Appends those who are alive and hold a partition: as they are placed, then others, then leaving ones.
+    /// Appends the live holders of a partition: as they are placed, then others, then leaving ones.
     fn holders(&self, partition: Partition, members: &[Member], lists: &mut Vec<NodeIndex>) {
         let start = lists.len();
         let placed = self.placed(partition).filter(|node| !members[node.index()].leaving);

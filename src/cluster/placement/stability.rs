@@ -1,4 +1,4 @@
-//! Who counts for placement. It changes slowly: what is away for a moment keeps its place.
+//! Which members count for placement. It changes slowly: a member that is briefly away keeps its place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,7 @@ const GUARDED: u32 = 3;
 /// One node that counts for placement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StableMember {
-    /// Where it stands.
     pub region: Region,
-    /// Its name.
     pub id: NodeId,
     /// Its share of the partitions, relative to the other nodes of its region; 0 for none.
     pub weight: u16,
@@ -32,7 +30,6 @@ impl StableMembers {
         &self.0
     }
 
-    /// Whether a node is among them.
     pub fn contains(&self, id: &NodeId) -> bool {
         self.0.iter().any(|member| member.id == *id)
     }
@@ -73,12 +70,12 @@ struct Known {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Alive,
-    /// On the ring until `until`.
+    /// Counts for placement until `until`.
     Dead {
         until: Duration,
         guarded: bool,
     },
-    /// Off the ring, but remembered, so that it does not count as newly dead.
+    /// No longer counts, but is remembered, so that it does not count as newly dead.
     Gone {
         since: Duration,
     },
@@ -91,15 +88,15 @@ impl Known {
 }
 
 impl StableMembership {
-    /// A ring without members, where the dead stay for `stable_after`.
+    /// Starts without members; dead ones stay for `stable_after`.
     pub fn new(stable_after: Duration) -> Self {
         Self { stable_after, known: BTreeMap::new() }
     }
 
-    /// Takes note of the members as they are at this uptime, and says who counts for placement. To be called when the
-    /// members change, and at [`Self::next_change`].
+    /// Takes note of the members as they are at this uptime, and returns those that count for placement. Called when the
+    /// members change, and periodically.
     pub fn update(&mut self, uptime: Duration, members: &Members) -> StableMembers {
-        self.note(uptime, members);
+        self.record(uptime, members);
         for (id, guarded) in self.due(uptime) {
             if let Some(known) = self.known.get_mut(&id) {
                 known.state = match known.state {
@@ -122,16 +119,7 @@ impl StableMembership {
             .collect()
     }
 
-    /// The uptime when the next dead member is due to go, if any is dead. The guard may keep it then.
-    pub fn next_change(&self) -> Option<Duration> {
-        let due = |known: &Known| match known.state {
-            State::Dead { until, .. } => Some(until),
-            _ => None,
-        };
-        self.known.values().filter_map(due).min()
-    }
-
-    fn note(&mut self, uptime: Duration, members: &Members) {
+    fn record(&mut self, uptime: Duration, members: &Members) {
         let dead = State::Dead { until: uptime + self.stable_after, guarded: false };
         for member in &members.0 {
             if member.leaving {
@@ -151,11 +139,11 @@ impl StableMembership {
             if !listed && known.state == State::Alive {
                 known.state = dead;
             }
-            listed || known.counts() || self.stable_after > Self::ago(uptime, known)
+            listed || known.counts() || self.stable_after > Self::removed_for(uptime, known)
         });
     }
 
-    /// Those whose time is over, and whether the guard keeps them.
+    /// The members due for removal, and whether the guard keeps them.
     fn due(&self, uptime: Duration) -> Vec<(NodeId, bool)> {
         let due = |known: &Known| matches!(known.state, State::Dead { until, .. } if until <= uptime);
         let due = self.known.iter().filter(|(_, known)| due(known));
@@ -169,8 +157,8 @@ impl StableMembership {
     fn too_many_dead(&self, uptime: Duration, region: &Region) -> bool {
         let (mut dead, mut all) = (0, 0);
         for known in self.known.values().filter(|known| known.region == *region) {
-            // What went longer ago is no part of the region any more.
-            if known.counts() || self.stable_after > Self::ago(uptime, known) {
+            // A member removed longer ago no longer belongs to the region.
+            if known.counts() || self.stable_after > Self::removed_for(uptime, known) {
                 all += 1;
                 dead += usize::from(known.state != State::Alive);
             }
@@ -178,8 +166,8 @@ impl StableMembership {
         dead * 3 > all
     }
 
-    /// How long ago it went off the ring.
-    fn ago(uptime: Duration, known: &Known) -> Duration {
+    /// How long ago the member was removed from placement.
+    fn removed_for(uptime: Duration, known: &Known) -> Duration {
         match known.state {
             State::Gone { since } => uptime.saturating_sub(since),
             _ => Duration::ZERO,

@@ -118,6 +118,6 @@ fn gossip(out: &mut Exposition, cluster: &ClusterView) {
     if let Some(membership) = cluster.membership.upgrade() {
         let status = membership.status();
         out.single(&metric::GOSSIP_RESTARTS, status.gossip_restarts as f64);
-        out.single(&metric::STALLS, status.stalls as f64);
+        out.single(&metric::STALLS, status.pauses as f64);
     }
 }

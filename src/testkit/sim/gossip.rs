@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::membership::advertised::Advertised;
-use crate::cluster::membership::pause_guard::StallGuard;
-use crate::cluster::membership::view::{Heard, Start, View};
+use crate::cluster::membership::pause_guard::PauseGuard;
+use crate::cluster::membership::view::{ObservedNode, Start, View};
 use crate::cluster::{Me, Members, PartitionSet};
 use crate::partition::Gossip;
 use futures_util::FutureExt;
@@ -83,7 +83,7 @@ pub async fn start(
         let mut known: BTreeMap<(Arc<str>, u64), (Start, Known)> = BTreeMap::new();
         let mut random = SmallRng::seed_from_u64(seed);
         let began = world.now();
-        let mut guard = StallGuard::new(PERIOD, Duration::ZERO);
+        let mut guard = PauseGuard::new(PERIOD, Duration::ZERO);
         let (mut rounds, mut heartbeat) = (interval(PERIOD), 0);
         loop {
             let mut round = false;
@@ -116,17 +116,17 @@ pub async fn start(
                 }
                 guard.wake(now - began);
             }
-            let heard: Vec<Heard> = known
+            let heard: Vec<ObservedNode> = known
                 .values()
-                .map(|(start, known)| Heard {
+                .map(|(start, known)| ObservedNode {
                     start: start.clone(),
                     alive: now.saturating_sub(known.seen) < DEAD,
                     heartbeat: known.state.heartbeat,
-                    said: Ok(known.state.advertised.clone()),
+                    advertised: Ok(known.state.advertised.clone()),
                 })
                 .collect();
             let before = sender.borrow().clone();
-            let (members, _) = view.look(&heard, &own, &before, guard.holds(now - began), now - began);
+            let (members, _) = view.update(&heard, &own, &before, guard.holds(now - began), now - began);
             if *before != members && sender.send(Arc::new(members)).is_err() {
                 return;
             }

@@ -171,7 +171,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn no_datagram_is_too_much(mut datagram in prop::collection::vec(any::<u8>(), 0..200), versioned: bool) {
+    fn no_datagram_panics(mut datagram in prop::collection::vec(any::<u8>(), 0..200), versioned: bool) {
         if let (true, Some(first)) = (versioned, datagram.first_mut()) {
             *first = VERSION;
         }

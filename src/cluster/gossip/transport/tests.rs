@@ -38,7 +38,7 @@ async fn envelopes_travel_sealed() {
         assert_eq!(hears(&mut *receiver).await, Some(from), "the address is that of the node, not of the loopback");
     }
     assert_eq!(theirs.counts(), SealCounts { opened: 20, ..Default::default() });
-    // What is on the wire tells nothing and cannot be repeated.
+    // A captured datagram reveals nothing and cannot be repeated.
     let tap = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     sender.send(tap.local_addr().unwrap(), envelope()).await.unwrap();
     let mut buffer = [0; 1000];
@@ -52,7 +52,7 @@ async fn envelopes_travel_sealed() {
 }
 
 #[tokio::test]
-async fn other_keys_and_clusters_are_not_heard_and_no_keys_are_a_key_too() {
+async fn other_keys_and_clusters_are_refused_and_nodes_without_keys_understand_each_other() {
     let receiving = transport("c", Some(keys(1)));
     let (mut receiver, to) = open(&receiving).await;
     for stranger in [transport("c", Some(keys(2))), transport("d", Some(keys(1))), transport("c", None)] {
@@ -67,7 +67,7 @@ async fn other_keys_and_clusters_are_not_heard_and_no_keys_are_a_key_too() {
 }
 
 #[tokio::test]
-async fn junk_does_not_end_gossip_even_from_who_has_the_key() {
+async fn junk_does_not_end_gossip_even_from_a_key_holder() {
     let receiving = transport("c", Some(keys(1)));
     let (mut receiver, to) = open(&receiving).await;
     let attacker = UdpSocket::bind("127.0.0.1:0").await.unwrap();

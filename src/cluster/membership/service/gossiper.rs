@@ -1,4 +1,4 @@
-//! Starts chitchat, and reads what it knows.
+//! Starts chitchat and reads its node states.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,24 +7,23 @@ use chitchat::transport::Transport;
 use chitchat::{Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion};
 use tokio::time::timeout;
 
-use super::{MembershipConfig, MembershipError};
+use super::types::{MembershipConfig, MembershipError};
 use crate::cluster::membership::advertised::Advertised;
-use crate::cluster::membership::view::{Heard, Start};
+use crate::cluster::membership::view::{ObservedNode, Start};
 
-/// How long a start may take; all of it is looking up the hosts of seeds.
+/// How long a start may take; nearly all of it is looking up the seeds' host names.
 const START: Duration = Duration::from_secs(20);
-/// A node is dead when nothing was heard of it for so many of its usual intervals. In a healthy network up to six and
-/// a half are seen.
+/// A node is dead after a silence of this many of its usual intervals. Healthy networks show up to six and a half.
 const PHI: f64 = 8.0;
-/// Longer silences do not count for what is usual.
+/// Longer silences do not count towards the usual interval.
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
-/// So long a dead node is known.
+/// How long a dead node stays known.
 const DEAD_NODE_GRACE: Duration = Duration::from_secs(15 * 60);
 /// No key is ever deleted, so nothing waits for this.
 const DELETED_KEY_GRACE: Duration = DEAD_NODE_GRACE;
 
-/// Starts gossip as `generation`, which has to be greater than that of any earlier start, with more seeds than those of the
-/// settings.
+/// Starts gossip as `generation`, which must be greater than that of any earlier start, with `more_seeds` added
+/// to the configured ones.
 pub(super) async fn start(
     config: &MembershipConfig,
     generation: u64,
@@ -41,7 +40,7 @@ pub(super) async fn start(
         failure_detector_config: FailureDetectorConfig {
             phi_threshold: PHI,
             max_interval: MAX_INTERVAL,
-            // What is usual until something was heard. The default of 5 s would hide a death for half a minute.
+            // The usual interval until the first heartbeat. The default of 5 s would hide a death for half a minute.
             initial_interval: config.gossip_interval,
             dead_node_grace_period: DEAD_NODE_GRACE,
             ..FailureDetectorConfig::default()
@@ -57,16 +56,16 @@ pub(super) async fn start(
     timeout(START, started).await.map_err(|_| MembershipError::Seeds)?.map_err(MembershipError::Gossip)
 }
 
-/// All that gossip knows of nodes, but for the current start of this one.
-pub(super) fn heard(chitchat: &Chitchat) -> Vec<Heard> {
+/// All node states known to gossip, except the current start of this node.
+pub(super) fn observations(chitchat: &Chitchat) -> Vec<ObservedNode> {
     let live: std::collections::HashSet<&ChitchatId> = chitchat.live_nodes().collect();
     let others = chitchat.node_states().iter().filter(|(id, _)| *id != chitchat.self_chitchat_id());
     others
-        .map(|(id, state)| Heard {
+        .map(|(id, state)| ObservedNode {
             start: Start { id: id.node_id.clone(), generation: id.generation_id, gossip: id.gossip_advertise_addr },
             alive: live.contains(id),
             heartbeat: state.heartbeat().into(),
-            said: Advertised::read(&id.node_id, |key| state.get(key)),
+            advertised: Advertised::read(&id.node_id, |key| state.get(key)),
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Over real UDP on the loopback, and by the real clock.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::cluster::gossip::SealedTransport;
 use crate::cluster::gossip::keyring::KeyRing;
+use crate::cluster::membership::advertised::Me;
 use crate::cluster::membership::member::NodeId;
 use crate::swarm::Partition;
 
@@ -59,7 +60,7 @@ async fn start(config: &MembershipConfig, transport: impl Transport) -> Membersh
     Membership::start(config.clone(), transport, Arc::new(SystemClock::start())).await.unwrap()
 }
 
-/// The names of those who are alive for a node.
+/// The names of the nodes that a node sees as alive.
 fn alive(node: &Membership) -> Vec<String> {
     node.members().borrow().0.iter().filter(|member| member.alive).map(|member| member.id.to_string()).collect()
 }
@@ -73,7 +74,7 @@ async fn until(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn six_nodes_meet_and_one_that_crashes_is_noticed_while_one_on_a_bad_line_is_not() {
+async fn six_nodes_meet_and_a_crash_is_detected_while_a_lossy_node_stays_alive() {
     let keys = keys(1);
     let first = config("n1", None, 500);
     let mut nodes = vec![start(&first, sealed(&keys)).await];
@@ -89,12 +90,12 @@ async fn six_nodes_meet_and_one_that_crashes_is_noticed_while_one_on_a_bad_line_
     let held: PartitionSet = [0, 1, 2, 255].into_iter().map(Partition).collect();
     nodes[1].set_held(&held).await;
     nodes[5].set_leaving().await;
-    let told = |node: &Membership| {
+    let known = |node: &Membership| {
         let members = node.members().borrow().clone();
         let (n2, n6) = (members.get(&"n2".into()).unwrap(), members.get(&"n6".into()).unwrap());
         n2.held == held && !n2.leaving && n6.leaving
     };
-    until(5, "what is held and who leaves is known", || nodes.iter().all(told)).await;
+    until(5, "what is held and who leaves is known", || nodes.iter().all(known)).await;
 
     drop(nodes.remove(2));
     let (crashed, lossy): (NodeId, NodeId) = ("n3".into(), "n6".into());
@@ -102,7 +103,7 @@ async fn six_nodes_meet_and_one_that_crashes_is_noticed_while_one_on_a_bad_line_
         nodes.iter().all(|node| {
             let members = node.members().borrow().clone();
             assert!(members.get(&lossy).unwrap().alive);
-            !members.get(&crashed).expect("dead nodes are kept").alive
+            !members.get(&crashed).expect("dead nodes stay listed").alive
         })
     })
     .await;
@@ -130,7 +131,7 @@ async fn a_node_with_a_foreign_key_sees_only_itself() {
 }
 
 #[tokio::test]
-async fn keys_are_rotated_while_everybody_stays_alive() {
+async fn keys_are_rotated_while_all_nodes_stay_alive() {
     let rings = [keys(1), keys(1)];
     let first = config("a", None, 100);
     let second = config("b", Some(first.advertise), 100);
@@ -151,7 +152,7 @@ async fn keys_are_rotated_while_everybody_stays_alive() {
 }
 
 #[tokio::test]
-async fn a_second_node_of_the_same_name_is_told_to_stop_and_the_first_is_not() {
+async fn a_second_node_of_the_same_name_must_stop_and_the_first_need_not() {
     let keys = keys(1);
     let first = config("a", None, 100);
     let old = start(&first, sealed(&keys)).await;
@@ -186,7 +187,7 @@ async fn a_restart_at_another_address_is_no_conflict() {
 }
 
 #[tokio::test]
-async fn after_a_stall_of_the_process_nobody_is_called_down() {
+async fn after_a_pause_of_the_process_no_node_is_marked_down() {
     let keys = keys(1);
     let first = config("a", None, 100);
     let mut nodes = vec![start(&first, sealed(&keys)).await];
@@ -201,7 +202,7 @@ async fn after_a_stall_of_the_process_nobody_is_called_down() {
         assert!(nodes.iter().all(|node| alive(node).len() == 4));
         sleep(Duration::from_millis(5)).await;
     }
-    assert!(nodes.iter().all(|node| node.status().stalls >= 1));
+    assert!(nodes.iter().all(|node| node.status().pauses >= 1));
 }
 
 /// A transport whose sockets break on demand.
@@ -247,7 +248,7 @@ impl Socket for FragileSocket {
 }
 
 #[tokio::test]
-async fn gossip_that_fails_is_started_again_and_in_the_end_given_up() {
+async fn failing_gossip_is_restarted_and_finally_given_up() {
     let keys = keys(1);
     let first = config("a", None, 100);
     let broken = Arc::new(AtomicBool::new(false));
@@ -263,7 +264,7 @@ async fn gossip_that_fails_is_started_again_and_in_the_end_given_up() {
     fragile.set_held(&held).await;
     let a = NodeId::from("a");
     until(5, "the other node hears of it", || {
-        assert_eq!(alive(&fragile), ["a", "b"], "nobody is forgotten in between");
+        assert_eq!(alive(&fragile), ["a", "b"], "no node is forgotten in between");
         other.members().borrow().get(&a).is_some_and(|a| a.alive && a.held == held)
     })
     .await;
@@ -278,7 +279,7 @@ async fn gossip_that_fails_is_started_again_and_in_the_end_given_up() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_told() {
+async fn an_address_in_use_is_reported() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut config = config("a", None, 100);
     config.listen = taken.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! The task behind a membership.
+//! The membership task.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,20 +10,21 @@ use chitchat::transport::Transport;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::{Current, MembershipConfig, Shared, gossiper};
+use super::gossiper;
+use super::types::{Current, MembershipConfig, MembershipError, Shared};
 use crate::clock::Clock;
 use crate::cluster::membership::conflict::Conflict;
 use crate::cluster::membership::events::diff;
 use crate::cluster::membership::member::Members;
-use crate::cluster::membership::pause_guard::StallGuard;
+use crate::cluster::membership::pause_guard::PauseGuard;
 use crate::cluster::membership::view::View;
 
-/// More failures of gossip than [`MAX_RESTARTS`] within this time are the end.
+/// Gossip is given up after more than [`MAX_RESTARTS`] failures within this time.
 const RESTARTS_WITHIN: Duration = Duration::from_secs(60);
 const MAX_RESTARTS: usize = 5;
-/// The pause before gossip is started again.
+/// The delay before gossip is restarted.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
-/// After a start, gossip needs some time to hear of all who were known before.
+/// After a restart, gossip needs some time to hear from all previously known nodes.
 const RESTART_HOLD: Duration = Duration::from_secs(5);
 /// How long gossip may take to stop.
 const STOP: Duration = Duration::from_secs(2);
@@ -36,12 +37,12 @@ pub(super) struct Worker {
     members: watch::Sender<Arc<Members>>,
     conflict: watch::Sender<Option<Conflict>>,
     view: View,
-    guard: StallGuard,
+    guard: PauseGuard,
     started: Instant,
     generation: u64,
-    /// When gossip was started again, within the last minute.
+    /// When gossip was restarted, within the last minute.
     restarts: VecDeque<Duration>,
-    /// The gossip addresses of the nodes that were alive when last looked at.
+    /// The gossip addresses of the nodes that were alive at the last refresh.
     peers: Vec<SocketAddr>,
 }
 
@@ -55,7 +56,7 @@ impl Worker {
         conflict: watch::Sender<Option<Conflict>>,
     ) -> Self {
         let (view, generation) = (View::new(config.me.clone(), config.advertise), config.me.incarnation);
-        let guard = StallGuard::new(period(&config), Duration::ZERO);
+        let guard = PauseGuard::new(period(&config), Duration::ZERO);
         let (restarts, peers, started) = (VecDeque::new(), Vec::new(), Instant::now());
         Self { config, transport, clock, shared, members, conflict, view, guard, started, generation, restarts, peers }
     }
@@ -70,7 +71,7 @@ impl Worker {
             };
             handle = fresh;
         }
-        // What does not stop in time ends with the runtime.
+        // A task that does not stop in time ends with the runtime.
         let _ = timeout(STOP, handle.shutdown()).await;
     }
 
@@ -86,7 +87,7 @@ impl Worker {
                 _ = stop.wait_for(|stop| *stop) => return false,
                 ended = &mut ended => {
                     let why = ended.err().map_or_else(|| "it ended".into(), |error| error.to_string());
-                    tracing::error!("gossip failed and is started again: {why}");
+                    tracing::error!("gossip failed and will be restarted: {why}");
                     return true;
                 }
                 _ = ticks.tick() => {}
@@ -94,30 +95,34 @@ impl Worker {
                 Ok(()) = live.changed() => {}
                 () = self.shared.changed.notified() => {}
             }
-            self.look().await;
+            self.refresh().await;
         }
     }
 
-    async fn look(&mut self) {
+    async fn refresh(&mut self) {
         let now = self.started.elapsed();
         if let Some(late) = self.guard.wake(now) {
-            tracing::warn!(?late, "this node stood still; nobody is called down until others had time to be heard");
+            tracing::warn!(
+                event = "pause_detected",
+                ?late,
+                "this node was paused; no node is marked down until heartbeats had time to arrive"
+            );
         }
         let (own, heard) = {
             let current = self.shared.current.lock().await;
-            let heard = gossiper::heard(&*current.chitchat.lock().await);
+            let heard = gossiper::observations(&*current.chitchat.lock().await);
             (current.own.clone(), heard)
         };
         self.peers = heard.iter().filter(|heard| heard.alive).map(|heard| heard.start.gossip).collect();
         let before = self.members.borrow().clone();
-        let (members, conflict) = self.view.look(&heard, &own, &before, self.guard.holds(now), now);
+        let (members, conflict) = self.view.update(&heard, &own, &before, self.guard.holds(now), now);
 
         let live = members.0.iter().filter(|member| member.alive).count();
         {
             let mut status = self.shared.status.lock();
             status.live = live;
             status.dead = members.0.len() - live;
-            status.stalls = self.guard.stalls();
+            status.pauses = self.guard.pauses();
             status.ignored = self.view.ignored();
             status.last_update = self.clock.now().uptime;
         }
@@ -127,27 +132,27 @@ impl Worker {
         if *before != members {
             self.members.send_replace(Arc::new(members));
         }
-        self.tell(conflict);
+        self.publish_conflict(conflict);
     }
 
-    fn tell(&self, conflict: Option<Conflict>) {
+    fn publish_conflict(&self, conflict: Option<Conflict>) {
         self.conflict.send_if_modified(|current| {
             let changed = *current != conflict;
             if let (true, Some(conflict)) = (changed, &conflict) {
-                tracing::error!("{conflict}");
+                tracing::error!(event = "conflict_detected", "{conflict}");
             }
             *current = conflict;
             changed
         });
     }
 
-    /// Starts gossip again, as often as it takes; `None` after too many times.
+    /// Restarts gossip, retrying until it succeeds; `None` after too many restarts.
     async fn restart(&mut self) -> Option<ChitchatHandle> {
         loop {
             let now = self.started.elapsed();
             self.restarts.retain(|at| now - *at < RESTARTS_WITHIN);
             if self.restarts.len() >= MAX_RESTARTS {
-                self.tell(Some(Conflict::Gossip { restarts: self.restarts.len() }));
+                self.publish_conflict(Some(Conflict::Gossip { restarts: self.restarts.len() }));
                 return None;
             }
             self.restarts.push_back(now);
@@ -155,27 +160,28 @@ impl Worker {
             sleep(RESTART_PAUSE).await;
             match self.start().await {
                 Ok(handle) => return Some(handle),
-                Err(error) => tracing::error!("gossip does not start: {error}"),
+                Err(error) => tracing::error!("gossip did not restart: {error}"),
             }
         }
     }
 
-    async fn start(&mut self) -> Result<ChitchatHandle, super::MembershipError> {
-        // To the others this is a new start, and an old one would be refused; the incarnation stays.
+    async fn start(&mut self) -> Result<ChitchatHandle, MembershipError> {
+        // Other nodes must see a newer generation, or they refuse it; the incarnation stays.
         self.generation = (self.generation + 1).max(self.clock.now().wall_millis);
         let mut current = self.shared.current.lock().await;
         let (config, own) = (&self.config, &current.own);
         let handle = gossiper::start(config, self.generation, &self.peers, own, &*self.transport).await?;
         *current = Current { own: current.own.clone(), chitchat: handle.chitchat() };
         let now = self.started.elapsed();
-        // Not a stall, though it has taken its time.
+        // The time that the restart took is not a pause.
         self.guard.restart(now);
         self.guard.hold(now, RESTART_HOLD);
+        tracing::debug!(event = "gossip_restarted", generation = self.generation, "gossip restarted");
         Ok(handle)
     }
 }
 
-/// How often the members are looked at.
+/// How often the members are refreshed.
 fn period(config: &MembershipConfig) -> Duration {
     (config.gossip_interval / 2).max(Duration::from_millis(10))
 }

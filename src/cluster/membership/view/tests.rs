@@ -21,29 +21,29 @@ fn said(id: &str, incarnation: u64) -> Advertised {
     Advertised { me, leaving: false, held: PartitionSet::default() }
 }
 
-fn heard(id: &str, generation: u64, host: u8, alive: bool, heartbeat: u64) -> Heard {
+fn heard(id: &str, generation: u64, host: u8, alive: bool, heartbeat: u64) -> ObservedNode {
     let start = Start { id: id.into(), generation, gossip: gossip(host) };
-    Heard { start, alive, heartbeat, said: Ok(said(id, generation)) }
+    ObservedNode { start, alive, heartbeat, advertised: Ok(said(id, generation)) }
 }
 
-/// Looks again and again, as a node does.
-struct Looking {
+/// Updates its view repeatedly, as a node does.
+struct Observer {
     view: View,
     own: Advertised,
     members: Members,
     conflict: Option<Conflict>,
 }
 
-impl Looking {
+impl Observer {
     fn start() -> Self {
         let own = said("me", OURS);
         let members = Members(vec![own.member(true)]);
         Self { view: View::new(own.me.clone(), gossip(1)), own, members, conflict: None }
     }
 
-    fn look(&mut self, at: u64, hold: bool, heard: &[Heard]) {
+    fn observe(&mut self, at: u64, hold: bool, heard: &[ObservedNode]) {
         let now = Duration::from_millis(at);
-        (self.members, self.conflict) = self.view.look(heard, &self.own, &self.members, hold, now);
+        (self.members, self.conflict) = self.view.update(heard, &self.own, &self.members, hold, now);
     }
 
     /// The members but this node, with what is alive.
@@ -55,9 +55,9 @@ impl Looking {
 
 #[test]
 fn of_the_starts_of_a_node_the_last_that_lives_counts() {
-    let mut looking = Looking::start();
-    looking.look(0, false, &[heard("b", 1, 2, true, 5)]);
-    assert_eq!(looking.others(), [("b", 1, true)]);
+    let mut observer = Observer::start();
+    observer.observe(0, false, &[heard("b", 1, 2, true, 5)]);
+    assert_eq!(observer.others(), [("b", 1, true)]);
     // It restarts: first only heard of, then both alive, then the ghost fades, then it dies too.
     for (at, ghost, fresh, expected) in [
         (1_000, true, false, ("b", 1, true)),
@@ -65,69 +65,69 @@ fn of_the_starts_of_a_node_the_last_that_lives_counts() {
         (3_000, false, true, ("b", 2, true)),
         (4_000, false, false, ("b", 2, false)),
     ] {
-        looking.look(at, false, &[heard("b", 1, 2, ghost, 5), heard("b", 2, 2, fresh, 5)]);
-        assert_eq!(looking.others(), [expected], "{at}");
+        observer.observe(at, false, &[heard("b", 1, 2, ghost, 5), heard("b", 2, 2, fresh, 5)]);
+        assert_eq!(observer.others(), [expected], "{at}");
     }
-    looking.look(900_000, false, &[]);
-    assert_eq!(looking.others(), []);
+    observer.observe(900_000, false, &[]);
+    assert_eq!(observer.others(), []);
 }
 
 #[test]
 fn a_node_that_others_call_dead_is_a_member_only_after_a_while() {
-    let mut looking = Looking::start();
-    looking.look(0, false, &[heard("b", 1, 2, false, 5)]);
-    assert_eq!(looking.others(), []);
-    looking.look(3_001, false, &[heard("b", 1, 2, false, 5)]);
-    assert_eq!(looking.others(), [("b", 1, false)]);
+    let mut observer = Observer::start();
+    observer.observe(0, false, &[heard("b", 1, 2, false, 5)]);
+    assert_eq!(observer.others(), []);
+    observer.observe(3_001, false, &[heard("b", 1, 2, false, 5)]);
+    assert_eq!(observer.others(), [("b", 1, false)]);
 }
 
 #[test]
-fn while_judgement_is_held_back_nobody_goes_down() {
-    let mut looking = Looking::start();
-    looking.look(0, false, &[heard("b", 1, 2, true, 5), heard("c", 1, 3, true, 5)]);
+fn while_judgement_is_held_back_no_node_goes_down() {
+    let mut observer = Observer::start();
+    observer.observe(0, false, &[heard("b", 1, 2, true, 5), heard("c", 1, 3, true, 5)]);
     // One seems dead, the other is not heard of at all, as after a new start of gossip.
-    looking.look(1_000, true, &[heard("b", 1, 2, false, 5)]);
-    assert_eq!(looking.others(), [("b", 1, true), ("c", 1, true)]);
-    looking.look(2_000, true, &[heard("b", 1, 2, true, 9), heard("c", 2, 3, true, 5)]);
-    assert_eq!(looking.others(), [("b", 1, true), ("c", 2, true)]);
-    looking.look(3_000, false, &[heard("b", 1, 2, false, 5)]);
-    assert_eq!(looking.others(), [("b", 1, false)]);
-    looking.look(4_000, true, &[heard("b", 1, 2, false, 5)]);
-    assert_eq!(looking.others(), [("b", 1, false)], "what was down before stays down");
+    observer.observe(1_000, true, &[heard("b", 1, 2, false, 5)]);
+    assert_eq!(observer.others(), [("b", 1, true), ("c", 1, true)]);
+    observer.observe(2_000, true, &[heard("b", 1, 2, true, 9), heard("c", 2, 3, true, 5)]);
+    assert_eq!(observer.others(), [("b", 1, true), ("c", 2, true)]);
+    observer.observe(3_000, false, &[heard("b", 1, 2, false, 5)]);
+    assert_eq!(observer.others(), [("b", 1, false)]);
+    observer.observe(4_000, true, &[heard("b", 1, 2, false, 5)]);
+    assert_eq!(observer.others(), [("b", 1, false)], "what was down before stays down");
 }
 
 #[test]
 fn a_living_node_with_our_name_is_a_conflict_for_the_younger() {
     for (theirs, conflict) in [(OURS - 1, true), (OURS + 1, false)] {
-        let mut looking = Looking::start();
+        let mut observer = Observer::start();
         for at in 0..40 {
-            looking.look(at * 250, false, &[heard("me", theirs, 9, true, at)]);
+            observer.observe(at * 250, false, &[heard("me", theirs, 9, true, at)]);
             if at * 250 <= 3_000 {
-                assert_eq!(looking.conflict, None, "{at}");
+                assert_eq!(observer.conflict, None, "{at}");
             }
         }
         let expected = Conflict::DuplicateId { id: "me".into(), other: gossip(9) };
-        assert_eq!(looking.conflict, conflict.then_some(expected));
-        assert_eq!(looking.view.told_of_rival, !conflict);
-        assert_eq!(looking.members.get(&"me".into()).unwrap().incarnation, OURS);
-        looking.look(11_000, false, &[heard("me", theirs, 9, false, 40)]);
-        assert_eq!(looking.conflict, None, "it ends with the other node");
+        assert_eq!(observer.conflict, conflict.then_some(expected));
+        assert_eq!(observer.view.warned_of_duplicate, !conflict);
+        assert_eq!(observer.members.get(&"me".into()).unwrap().incarnation, OURS);
+        observer.observe(11_000, false, &[heard("me", theirs, 9, false, 40)]);
+        assert_eq!(observer.conflict, None, "it ends with the other node");
     }
 }
 
 #[test]
 fn an_echo_of_our_own_earlier_start_is_no_conflict() {
-    let mut looking = Looking::start();
+    let mut observer = Observer::start();
     for at in 0..200 {
         // The last heartbeats trickle in from other nodes, one of them late. The same address may be ours for long.
         let heartbeat = 50 + at.min(10) + u64::from(at > 15);
-        looking.look(at * 250, false, &[heard("me", 1, 9, at < 30, heartbeat), heard("me", 2, 1, true, at)]);
-        assert_eq!(looking.conflict, None, "{at}");
+        observer.observe(at * 250, false, &[heard("me", 1, 9, at < 30, heartbeat), heard("me", 2, 1, true, at)]);
+        assert_eq!(observer.conflict, None, "{at}");
     }
 }
 
 #[test]
-fn who_disagrees_is_not_admitted_and_told() {
+fn a_node_with_other_settings_is_refused_and_reported() {
     type Change = fn(&mut Me);
     let cases: [(Change, &str); 3] = [
         (|me| me.partitions = 512, "node b has 512 partitions and this node has 256: set cluster.partitions"),
@@ -136,34 +136,34 @@ fn who_disagrees_is_not_admitted_and_told() {
     ];
     for (change, sentence) in cases {
         for (incarnation, must_stop) in [(OURS - 1, true), (OURS + 1, false)] {
-            let mut looking = Looking::start();
-            looking.look(0, false, &[heard("b", incarnation, 2, true, 5)]);
+            let mut observer = Observer::start();
+            observer.observe(0, false, &[heard("b", incarnation, 2, true, 5)]);
             let mut changed = heard("b", incarnation, 2, true, 5);
-            change(&mut changed.said.as_mut().unwrap().me);
-            // Not even after a stall.
-            looking.look(1_000, true, &[changed.clone(), heard("c", 1, 3, true, 5)]);
-            assert_eq!(looking.others(), [("c", 1, true)]);
-            let conflict = looking.conflict.clone().unwrap();
+            change(&mut changed.advertised.as_mut().unwrap().me);
+            // Not even after a pause.
+            observer.observe(1_000, true, &[changed.clone(), heard("c", 1, 3, true, 5)]);
+            assert_eq!(observer.others(), [("c", 1, true)]);
+            let conflict = observer.conflict.clone().unwrap();
             assert!(conflict.to_string().starts_with(sentence), "{conflict}");
             assert_eq!(conflict.must_stop(), must_stop);
             changed.alive = false;
-            looking.look(2_000, false, &[changed]);
-            assert_eq!(looking.conflict, None);
+            observer.observe(2_000, false, &[changed]);
+            assert_eq!(observer.conflict, None);
         }
     }
 }
 
 #[test]
 fn a_node_that_makes_no_sense_is_ignored_and_counted_once() {
-    let mut looking = Looking::start();
-    let broken = |error| Heard { said: Err(error), ..heard("b", 1, 2, true, 5) };
+    let mut observer = Observer::start();
+    let broken = |error| ObservedNode { advertised: Err(error), ..heard("b", 1, 2, true, 5) };
     for at in 0..100 {
-        looking.look(at * 250, false, &[broken(AdvertisedError::Missing("link"))]);
-        assert_eq!(looking.view.ignored(), u64::from(at * 250 >= 10_000), "what is missing may be on its way");
+        observer.observe(at * 250, false, &[broken(AdvertisedError::Missing("link"))]);
+        assert_eq!(observer.view.ignored(), u64::from(at * 250 >= 10_000), "what is missing may be on its way");
     }
-    let mut looking = Looking::start();
+    let mut observer = Observer::start();
     for at in 0..3 {
-        looking.look(at, false, &[broken(AdvertisedError::Malformed("link"))]);
-        assert_eq!((looking.view.ignored(), looking.others()), (1, vec![]));
+        observer.observe(at, false, &[broken(AdvertisedError::Malformed("link"))]);
+        assert_eq!((observer.view.ignored(), observer.others()), (1, vec![]));
     }
 }

@@ -122,15 +122,15 @@ fn weights_are_respected() {
 }
 
 #[test]
-fn who_would_get_more_than_everything_gets_everything_and_weight_0_nothing() {
+fn an_oversized_weight_gets_every_partition_and_weight_0_none() {
     let ring = weighted([("big".into(), 60_000), ("a".into(), 1), ("b".into(), 1), ("none".into(), 0)]);
     let copies = count(lists(&Placement::compute(&ring, PartitionCount::new(256), 2)).into_iter().flatten());
     assert_eq!(copies["big"], 256);
     assert_eq!(copies["a"] + copies["b"], 256);
     assert!(copies["a"] <= 154 && copies["b"] <= 154 && !copies.contains_key("none"), "{copies:?}");
 
-    let nobody = Placement::compute(&weighted([("none".into(), 0)]), PartitionCount::new(256), 2);
-    assert_eq!(nobody.list(&"eu".into(), Partition(0)).count(), 0);
+    let empty = Placement::compute(&weighted([("none".into(), 0)]), PartitionCount::new(256), 2);
+    assert_eq!(empty.list(&"eu".into(), Partition(0)).count(), 0);
     assert_eq!(bounds(&[7, 2, 1], 100, 2), [100, 80, 40]);
     assert_eq!(bounds(&[1, 1, 1], 100, 3), [100; 3]);
 }

@@ -105,19 +105,19 @@ fn regions_without_holders_get_deltas_for_one_that_is_alive() {
     for member in &mut members.0[..3] {
         member.held = PartitionSet::default();
     }
-    let abroad = |members: &Members| {
+    let cross_region = |members: &Members| {
         let table = RoutingTable::build(&"b1".into(), members, &placement, PARTITIONS);
         names(&table, table.first_in_other_regions(Partition(0))).pop().unwrap()
     };
-    assert_eq!(abroad(&members), first);
+    assert_eq!(cross_region(&members), first);
     members.0.iter_mut().find(|member| member.id.as_str() == first).unwrap().alive = false;
-    assert_eq!(abroad(&members), second);
+    assert_eq!(cross_region(&members), second);
     members.0.iter_mut().for_each(|member| member.alive = false);
-    assert_eq!(abroad(&members), first);
+    assert_eq!(cross_region(&members), first);
 }
 
 #[test]
-fn alone_means_that_nobody_else_is_known() {
+fn alone_means_that_no_other_node_is_known() {
     let mut members = Members(vec![member("a", "eu", &[])]);
     let table = RoutingTable::build(&"a".into(), &members, &placement(&members, 2), PARTITIONS);
     assert!(table.is_alone() && table.is_placed_here(Partition(3)) && table.placed_without_copy(Partition(3)));
@@ -133,7 +133,7 @@ fn alone_means_that_nobody_else_is_known() {
 }
 
 #[test]
-fn who_is_no_member_can_still_make_a_table() {
+fn a_node_that_is_no_member_can_build_a_table() {
     let members = nine();
     let table = RoutingTable::build(&"x".into(), &members, &placement(&members, 2), PARTITIONS);
     assert_eq!(
@@ -179,7 +179,7 @@ proptest! {
             let distance = |region: &Region| ((*region != me.region), (*region < me.region), region.clone());
             let keys = candidates.iter().map(|node| (distance(&at(node).region), at(node).leaving,
                 place(node, partition).filter(|_| !at(node).leaving).unwrap_or(usize::MAX), *node));
-            // Strictly ascending, and so nobody is there twice.
+            // Strictly ascending, and so no node is listed twice.
             prop_assert!(keys.clone().zip(keys.skip(1)).all(|(a, b)| a < b));
             let home = candidates.iter().filter(|node| at(node).region == me.region).count();
             prop_assert_eq!(table.in_region(partition), &candidates[..home]);
@@ -199,12 +199,12 @@ proptest! {
             expected.dedup();
             prop_assert_eq!(replicas, expected);
 
-            let abroad = table.first_in_other_regions(partition);
-            prop_assert!(abroad.iter().all(|node| at(node).region != me.region));
-            prop_assert!(abroad.windows(2).all(|two| distance(&at(&two[0]).region) < distance(&at(&two[1]).region)));
+            let cross_region = table.first_in_other_regions(partition);
+            prop_assert!(cross_region.iter().all(|node| at(node).region != me.region));
+            prop_assert!(cross_region.windows(2).all(|two| distance(&at(&two[0]).region) < distance(&at(&two[1]).region)));
             for region in ["eu", "sa", "us"].map(Region::from).into_iter().filter(|region| *region != me.region) {
                 let first = candidates.iter().find(|node| at(node).region == region);
-                let chosen = abroad.iter().find(|node| at(node).region == region);
+                let chosen = cross_region.iter().find(|node| at(node).region == region);
                 prop_assert!(first.is_none() || first == chosen);
                 prop_assert_eq!(chosen.is_some(), first.is_some() || placement.list(&region, partition).next().is_some());
             }

@@ -30,39 +30,50 @@ fn members(states: &[Is]) -> Members {
     Members((b'a'..).zip(states).map(member).collect())
 }
 
-/// Who is on the ring after an update.
+impl StableMembership {
+    /// The uptime when the next dead member is due to be removed, unless the guard keeps it.
+    fn next_removal(&self) -> Option<Duration> {
+        let due = |known: &Known| match known.state {
+            State::Dead { until, .. } => Some(until),
+            _ => None,
+        };
+        self.known.values().filter_map(due).min()
+    }
+}
+
+/// The members that count after an update.
 fn ids(ring: &mut StableMembership, seconds: u64, states: &[Is]) -> String {
     ring.update(at(seconds), &members(states)).as_slice().iter().map(|member| member.id.as_str().to_owned()).collect()
 }
 
 #[test]
-fn who_restarts_in_time_keeps_its_place() {
+fn a_member_that_restarts_in_time_keeps_its_place() {
     let mut ring = StableMembership::new(STABLE);
     assert_eq!(ids(&mut ring, 0, &[Up, Up, Up]), "abc");
-    assert_eq!(ring.next_change(), None);
+    assert_eq!(ring.next_removal(), None);
     assert_eq!(ids(&mut ring, 10, &[Up, Up, Down]), "abc");
-    assert_eq!(ring.next_change(), Some(at(70)));
+    assert_eq!(ring.next_removal(), Some(at(70)));
     assert_eq!(ids(&mut ring, 69, &[Up, Up, Up]), "abc");
-    assert_eq!(ring.next_change(), None);
-    // Time counts anew.
+    assert_eq!(ring.next_removal(), None);
+    // The time starts again.
     assert_eq!(ids(&mut ring, 75, &[Up, Up, Down]), "abc");
     assert_eq!(ids(&mut ring, 134, &[Up, Up, Down]), "abc");
-    assert_eq!(ring.next_change(), Some(at(135)));
+    assert_eq!(ring.next_removal(), Some(at(135)));
 }
 
 #[test]
-fn who_stays_away_goes_and_comes_back_at_once() {
+fn a_member_that_stays_away_is_removed_and_returns_at_once() {
     let mut ring = StableMembership::new(STABLE);
     ids(&mut ring, 0, &[Up, Up, Up]);
     ids(&mut ring, 10, &[Up, Up, Down]);
     assert_eq!(ids(&mut ring, 70, &[Up, Up, Down]), "ab");
-    assert_eq!(ring.next_change(), None);
+    assert_eq!(ring.next_removal(), None);
     assert_eq!(ids(&mut ring, 500, &[Up, Up, Down]), "ab", "it does not count as newly dead");
     assert_eq!(ids(&mut ring, 501, &[Up, Up, Up]), "abc");
 }
 
 #[test]
-fn who_leaves_goes_at_once_and_stays_gone() {
+fn a_leaving_member_is_removed_at_once_for_good() {
     let mut ring = StableMembership::new(STABLE);
     ids(&mut ring, 0, &[Up, Up, Up]);
     assert_eq!(ids(&mut ring, 1, &[Up, Up, Leaving]), "ab");
@@ -70,11 +81,11 @@ fn who_leaves_goes_at_once_and_stays_gone() {
     left.0[2].alive = false;
     assert_eq!(ring.update(at(2), &left).as_slice().len(), 2);
     assert_eq!(ids(&mut ring, 3, &[Up, Up]), "ab");
-    assert_eq!(ring.next_change(), None);
+    assert_eq!(ring.next_removal(), None);
 }
 
 #[test]
-fn who_is_no_longer_listed_counts_as_dead() {
+fn an_unlisted_member_counts_as_dead() {
     let mut ring = StableMembership::new(STABLE);
     ids(&mut ring, 0, &[Up, Up, Up]);
     assert_eq!(ids(&mut ring, 10, &[Up, Up]), "abc");
@@ -83,7 +94,7 @@ fn who_is_no_longer_listed_counts_as_dead() {
 }
 
 #[test]
-fn who_was_never_alive_counts_for_a_while() {
+fn a_member_never_seen_alive_counts_for_a_while() {
     let mut ring = StableMembership::new(STABLE);
     assert_eq!(ids(&mut ring, 5, &[Up, Up, Down]), "abc");
     assert_eq!(ids(&mut ring, 65, &[Up, Up, Down]), "ab");
@@ -101,7 +112,7 @@ fn a_third_may_go_and_more_are_held_for_twice_as_long_again() {
     ids(&mut ring, 0, &[Up; 6]);
     ids(&mut ring, 10, &cut_off);
     assert_eq!(ids(&mut ring, 70, &cut_off), "abcdef");
-    assert_eq!(ring.next_change(), Some(at(190)));
+    assert_eq!(ring.next_removal(), Some(at(190)));
     assert_eq!(ids(&mut ring, 189, &cut_off), "abcdef");
     assert_eq!(ids(&mut ring, 190, &cut_off), "a");
 }
@@ -117,7 +128,7 @@ fn the_guard_sees_deaths_that_come_one_after_the_other() {
     // The next two do not: three of six in one window.
     assert_eq!(ids(&mut ring, 100, &[Up, Up, Up, Down, Down, Down]), "abcde");
     assert_eq!(ids(&mut ring, 110, &[Up, Up, Up, Down, Down, Down]), "abcde");
-    assert_eq!(ring.next_change(), Some(at(160)));
+    assert_eq!(ring.next_removal(), Some(at(160)));
     // Long after the first is forgotten the last one is alone with one other dead, of five: that is more than a third.
     assert_eq!(ids(&mut ring, 160, &[Up, Up, Up, Down, Down, Down]), "abcde");
     assert_eq!(ids(&mut ring, 230, &[Up, Up, Up, Down, Down, Down]), "abcd");
