@@ -1,4 +1,4 @@
-//! One connection after its handshake: a single task reads, calls whom it may concern, and writes.
+//! One connection after its handshake: a single task reads, calls completions or the service, and writes.
 
 use std::future::poll_fn;
 use std::io;
@@ -141,7 +141,7 @@ struct Writing {
 }
 
 impl<R: Role> Connection<'_, R> {
-    /// Works until the connection ends, and says why.
+    /// Runs until the connection ends, and returns why.
     pub(super) async fn run(mut self) -> End {
         let mut timer = Box::pin(sleep_until(self.role.tick_at()));
         let mut writing = Writing { bytes: Vec::new(), written: 0, flush: false };
@@ -162,7 +162,7 @@ impl<R: Role> Connection<'_, R> {
         loop {
             let more = self.read(cx)?;
             if !more {
-                // With all read that there is, nobody is blamed for what only this node was too slow to read.
+                // Everything available has been read first, so that a peer is not blamed for what this node was too slow to read.
                 self.tick(cx, timer.as_mut())?;
             }
             let blocked = self.write(cx, writing)?;

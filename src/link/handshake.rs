@@ -1,23 +1,24 @@
-//! What both sides of a new connection tell each other, and check.
+//! What both sides of a new connection send each other, and check.
 
 use std::io;
 
 use tokio::io::AsyncWriteExt;
 
+use super::api::LinkError;
 use super::connection::{End, Input};
+use super::limits::Class;
 use super::net::Stream;
 use super::security::{Secured, Security, linger, refusal};
-use super::{Class, LinkError};
 use crate::cluster::NodeId;
 use crate::faults;
 use crate::wire::peer::{self, Frame, FrameError, Hello, Opening, Welcome};
 
-/// Bytes of a frame, before anybody has shown who it is.
+/// Bytes of a frame before the peer is authenticated.
 const FRAME: usize = 4096;
 /// Characters of a refusal that are kept.
 const SENTENCE: usize = 300;
 
-/// What does not fit.
+/// What two nodes disagree about.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Mismatch {
     #[error("the clusters differ: {theirs:?} wants a link with {ours:?}; check cluster.name")]
@@ -26,7 +27,7 @@ pub(super) enum Mismatch {
     Duplicate(String),
     #[error("the node is {is:?}, not {wanted:?}; check the addresses of both")]
     Name { is: String, wanted: String },
-    #[error("the node {node:?} is of incarnation {is}, not {wanted}; one of the two was started meanwhile")]
+    #[error("the node {node:?} is of incarnation {is}, not {wanted}; one of the two has restarted")]
     Incarnation { node: String, is: u64, wanted: u64 },
     #[error("a later start of {0:?} is connected")]
     Superseded(String),
@@ -73,7 +74,7 @@ impl From<io::Error> for HandshakeError {
 }
 
 impl HandshakeError {
-    /// Somebody has to mend something before it makes sense to try again.
+    /// Retrying is pointless until an operator fixes the setup.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Mismatch(_) | Self::Refused(_) | Self::Tls(_) => true,
@@ -156,7 +157,7 @@ pub(super) async fn call(
     Ok(Opened { stream: secured.stream, input, version: welcome.version })
 }
 
-/// A connection that another node has opened, and that nobody has answered yet.
+/// A connection that another node has opened, before this node has replied.
 pub(super) struct Called {
     secured: Secured,
     input: Input,
@@ -206,7 +207,7 @@ impl Called {
     }
 }
 
-/// Whether a node is the one that was meant.
+/// Whether a node is the expected one.
 fn expect(is: &Hello, node: &str, incarnation: u64) -> Result<(), Mismatch> {
     if is.node != node {
         return Err(Mismatch::Name { is: is.node.clone(), wanted: node.to_owned() });

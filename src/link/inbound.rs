@@ -11,18 +11,19 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Service;
-use super::answering::{Answerer, Answering};
+use super::api::Service;
 use super::connection::{Connection, End, Traffic};
 use super::handshake::{self, HandshakeError, Mismatch, Opened};
 use super::limits::Class;
 use super::net::{Listener, Stream};
+use super::reply_sender::ReplySender;
+use super::server_side::ServerSide;
 use super::shared::Shared;
 use super::status::InboundStatus;
 use crate::cluster::NodeId;
 use crate::wire::peer::{Hello, Opening};
 
-/// The pause after a connection could not be accepted, such as for want of file descriptors.
+/// The pause after a connection could not be accepted, for example without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The connections that others have opened.
@@ -30,9 +31,9 @@ pub(super) struct Inbound {
     shared: Arc<Shared>,
     service: Arc<dyn Service>,
     /// Connections in their handshake, by address.
-    strangers: Mutex<HashMap<IpAddr, usize>>,
+    handshaking_by_ip: Mutex<HashMap<IpAddr, usize>>,
     /// Connections after it: a node has one of each class.
-    known: Mutex<HashMap<(NodeId, Class), Known>>,
+    known: Mutex<HashMap<(NodeId, Class), PeerConnection>>,
     connections: AtomicUsize,
     too_many: AtomicU64,
     refused: AtomicU64,
@@ -41,7 +42,7 @@ pub(super) struct Inbound {
     traffic: Traffic,
 }
 
-struct Known {
+struct PeerConnection {
     incarnation: u64,
     task: AbortHandle,
 }
@@ -51,7 +52,7 @@ impl Inbound {
         Self {
             shared,
             service,
-            strangers: Mutex::default(),
+            handshaking_by_ip: Mutex::default(),
             known: Mutex::default(),
             connections: AtomicUsize::new(0),
             too_many: AtomicU64::new(0),
@@ -81,12 +82,12 @@ impl Inbound {
             while tasks.try_join_next().is_some() {}
             match listener.accept().await {
                 Ok((stream, peer)) => match self.admit(peer) {
-                    Some(guest) => {
+                    Some(admitted) => {
                         let (sender, own) = oneshot::channel();
                         let inbound = self.clone();
                         let task = tasks.spawn(async move {
                             if let Ok(task) = own.await {
-                                inbound.serve(stream, guest, task).await;
+                                inbound.serve(stream, admitted, task).await;
                             }
                         });
                         let _ = sender.send(task);
@@ -103,28 +104,29 @@ impl Inbound {
         }
     }
 
-    /// Counts a connection, if it may stay.
-    fn admit(self: &Arc<Self>, peer: SocketAddr) -> Option<Guest> {
+    /// Counts a connection, if the limits admit it.
+    fn admit(self: &Arc<Self>, peer: SocketAddr) -> Option<AdmittedConnection> {
         let address = peer.ip();
-        let mut strangers = self.strangers.lock();
-        let here = strangers.get(&address).copied().unwrap_or(0);
+        let mut handshaking_by_ip = self.handshaking_by_ip.lock();
+        let here = handshaking_by_ip.get(&address).copied().unwrap_or(0);
         if here >= self.shared.limits.unauthenticated || self.connections.load(Relaxed) >= self.shared.limits.inbound {
             return None;
         }
-        strangers.insert(address, here + 1);
+        handshaking_by_ip.insert(address, here + 1);
         self.connections.fetch_add(1, Relaxed);
-        Some(Guest { inbound: self.clone(), address, stranger: true })
+        Some(AdmittedConnection { inbound: self.clone(), address, handshaking: true })
     }
 
-    async fn serve(&self, stream: Box<dyn Stream>, mut guest: Guest, task: AbortHandle) {
-        let meeting = timeout(self.shared.limits.handshake, self.meet(stream, task)).await;
-        let (opened, known) = match meeting.unwrap_or(Err(HandshakeError::Slow)) {
-            Ok(met) => met,
-            Err(error) => return self.note_refusal(&error, guest.address),
+    async fn serve(&self, stream: Box<dyn Stream>, mut admitted: AdmittedConnection, task: AbortHandle) {
+        let shaken = timeout(self.shared.limits.handshake, self.accept_handshake(stream, task)).await;
+        let (opened, known) = match shaken.unwrap_or(Err(HandshakeError::Slow)) {
+            Ok(registered) => registered,
+            Err(error) => return self.note_refusal(&error, admitted.address),
         };
-        guest.introduced();
+        admitted.handshake_done();
         let (from, class) = &known.key;
-        let end = self.work(opened, from, *class).await;
+        tracing::debug!(event = "peer_admitted", peer = %from, ?class, "inbound connection accepted");
+        let end = self.run_connection(opened, from, *class).await;
         if matches!(end, End::Frame(_)) {
             self.broken.fetch_add(1, Relaxed);
         }
@@ -133,14 +135,18 @@ impl Inbound {
             let why = if matches!(end, End::Shut) { "it does not read the answers".into() } else { end.to_string() };
             tracing::warn!(worker = "link", peer = %from, ?class, "a connection of that node was closed: {why}");
         }
-        tracing::debug!(worker = "link", peer = %from, ?class, "the inbound connection ended: {end}");
+        tracing::debug!(event = "peer_disconnected", peer = %from, ?class, "inbound connection closed: {end}");
     }
 
-    async fn meet(&self, stream: Box<dyn Stream>, task: AbortHandle) -> Result<(Opened, Place<'_>), HandshakeError> {
+    async fn accept_handshake(
+        &self,
+        stream: Box<dyn Stream>,
+        task: AbortHandle,
+    ) -> Result<(Opened, Registration<'_>), HandshakeError> {
         let security = self.shared.security.load_full();
         let called = handshake::hear(&self.shared.hello, &security, stream).await?;
-        match self.take_place(&called.opening, task) {
-            Ok(place) => Ok((called.welcome(&self.shared.hello).await?, place)),
+        match self.register(&called.opening, task) {
+            Ok(registration) => Ok((called.welcome(&self.shared.hello).await?, registration)),
             Err(mismatch) => {
                 called.refuse(&mismatch).await;
                 Err(mismatch.into())
@@ -148,9 +154,9 @@ impl Inbound {
         }
     }
 
-    /// A node's new connection takes the place of the one that it had, which may be dead without anybody having noticed;
-    /// unless it is from an earlier start than that.
-    fn take_place(&self, opening: &Opening, task: AbortHandle) -> Result<Place<'_>, Mismatch> {
+    /// A node's new connection replaces the one that it had, which may be dead unnoticed; unless it is of an earlier
+    /// incarnation.
+    fn register(&self, opening: &Opening, task: AbortHandle) -> Result<Registration<'_>, Mismatch> {
         let Hello { node, incarnation, .. } = &opening.hello;
         let key = (NodeId::from(node.as_str()), if opening.bulk { Class::Bulk } else { Class::Request });
         let mut known = self.known.lock();
@@ -160,25 +166,25 @@ impl Inbound {
             }
             before.task.abort();
         }
-        known.insert(key.clone(), Known { incarnation: *incarnation, task: task.clone() });
-        Ok(Place { inbound: self, key, task })
+        known.insert(key.clone(), PeerConnection { incarnation: *incarnation, task: task.clone() });
+        Ok(Registration { inbound: self, key, task })
     }
 
-    async fn work(&self, opened: Opened, from: &NodeId, class: Class) -> End {
+    async fn run_connection(&self, opened: Opened, from: &NodeId, class: Class) -> End {
         let Opened { stream, input, version } = opened;
         let limits = &self.shared.limits;
         let frame = limits.frame(class);
-        let connection = Arc::new(Answering::new(limits.queue(class), version, frame, self.cut_off.clone()));
+        let connection = Arc::new(ReplySender::new(limits.queue(class), version, frame, self.cut_off.clone()));
         let _closing = Closing(connection.clone());
-        let role = Answerer {
+        let role = ServerSide {
             connection: connection.clone(),
             from,
             service: &*self.service,
             incarnation: self.shared.hello.incarnation,
             outstanding: limits.outstanding,
             silence: limits.inbound_silence,
-            look: Instant::now() + limits.inbound_silence,
-            heard: false,
+            silence_check_at: Instant::now() + limits.inbound_silence,
+            received_since_check: false,
         };
         let (outgoing, traffic) = (&connection.outgoing, &self.traffic);
         Connection { stream, input, limit: frame, outgoing, traffic, role }.run().await
@@ -192,44 +198,44 @@ impl Inbound {
     }
 }
 
-/// One connection in the counts.
-struct Guest {
+/// A connection that counts for the limits.
+struct AdmittedConnection {
     inbound: Arc<Inbound>,
     address: IpAddr,
-    stranger: bool,
+    handshaking: bool,
 }
 
-impl Guest {
+impl AdmittedConnection {
     /// The handshake is done.
-    fn introduced(&mut self) {
-        if !std::mem::take(&mut self.stranger) {
+    fn handshake_done(&mut self) {
+        if !std::mem::take(&mut self.handshaking) {
             return;
         }
-        let mut strangers = self.inbound.strangers.lock();
-        if let Some(count) = strangers.get_mut(&self.address) {
+        let mut handshaking_by_ip = self.inbound.handshaking_by_ip.lock();
+        if let Some(count) = handshaking_by_ip.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                strangers.remove(&self.address);
+                handshaking_by_ip.remove(&self.address);
             }
         }
     }
 }
 
-impl Drop for Guest {
+impl Drop for AdmittedConnection {
     fn drop(&mut self) {
-        self.introduced();
+        self.handshake_done();
         self.inbound.connections.fetch_sub(1, Relaxed);
     }
 }
 
-/// The place of a connection among those that are known; it ends with the connection.
-struct Place<'a> {
+/// The registration of a connection as that of its node; it ends with the connection.
+struct Registration<'a> {
     inbound: &'a Inbound,
     key: (NodeId, Class),
     task: AbortHandle,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let mut known = self.inbound.known.lock();
         // Another connection may have taken it.
@@ -240,7 +246,7 @@ impl Drop for Place<'_> {
 }
 
 /// Replies that come later find no connection.
-struct Closing(Arc<Answering>);
+struct Closing(Arc<ReplySender>);
 
 impl Drop for Closing {
     fn drop(&mut self) {

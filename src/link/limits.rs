@@ -5,9 +5,9 @@ use std::time::Duration;
 /// Which of the two connections of a link something takes, so that a handoff never delays an announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// What a client waits for. Has the breaker.
+    /// What a client waits for, and changes for replicas. Has the breaker.
     Request,
-    /// Deltas, digests and chunks.
+    /// Digests and chunks: large, and not urgent.
     Bulk,
 }
 
@@ -38,7 +38,7 @@ pub struct LinkLimits {
     pub ping_overdue: Duration,
     /// A ping that takes longer closes the connection.
     pub silence: Duration,
-    /// Whoever has opened a connection and says nothing for so long, not even a ping, loses it.
+    /// A connection of another node on which nothing arrives for this long, not even a ping, is closed.
     pub inbound_silence: Duration,
     /// Until the first attempt to connect again; later ones take twice as long each…
     pub retry_first: Duration,

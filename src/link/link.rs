@@ -1,30 +1,30 @@
-//! The link to one start of another node: two connections that this node keeps open.
+//! The link to one incarnation of another node: two connections that this node keeps open.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::caller::Caller;
-use super::connection::{Connection, End, Traffic};
+use super::api::{Completion, LinkError, PeerTarget};
+use super::channel::{Channel, ConnectedGuard};
+use super::client_side::ClientSide;
+use super::connection::{Connection, End};
 use super::handshake::{self, HandshakeError, Mismatch, Opened};
 use super::limits::{Class, LinkLimits};
-use super::outgoing::{Outgoing, PushError};
-use super::pending::Pending;
+use super::outgoing::PushError;
 use super::shared::Shared;
 use super::status::{ClassStatus, LinkState, LinkStatus};
-use super::{Completion, LinkError, PeerTarget};
 use crate::telemetry::trace::TraceContext;
 use crate::wire::peer::{self, Refusal, Reply, Request};
 
-/// A connection that lasted so long was a good one: the next attempt does not wait.
+/// A connection that lasted this long was a good one: the backoff starts again.
 const LASTED: Duration = Duration::from_secs(5);
 
-/// The link to one start of another node.
+/// The link to one incarnation of another node.
 pub struct Link {
     target: PeerTarget,
     request: Channel,
@@ -33,37 +33,9 @@ pub struct Link {
     refusal: Mutex<Option<String>>,
 }
 
-/// One of the connections of a link, and what is on its way over it.
-pub(super) struct Channel {
-    pub(super) limits: LinkLimits,
-    pub(super) outgoing: Outgoing,
-    pub(super) pending: Pending,
-    pub(super) traffic: Traffic,
-    pub(super) timeouts: AtomicU64,
-    pub(super) breaker_open: AtomicBool,
-    pub(super) breaker_opened: AtomicU64,
-    connected: AtomicBool,
-    connects: AtomicU64,
-    refused: AtomicU64,
-    /// Bytes of a frame.
-    frame: usize,
-}
-
 impl Link {
     pub(super) fn new(target: PeerTarget, limits: &LinkLimits) -> Self {
-        let channel = |class| Channel {
-            limits: limits.clone(),
-            outgoing: Outgoing::new(limits.queue(class)),
-            pending: Pending::new(limits.outstanding),
-            traffic: Traffic::default(),
-            timeouts: AtomicU64::new(0),
-            breaker_open: AtomicBool::new(false),
-            breaker_opened: AtomicU64::new(0),
-            connected: AtomicBool::new(false),
-            connects: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            frame: limits.frame(class),
-        };
+        let channel = |class| Channel::new(class, limits);
         Self {
             target,
             request: channel(Class::Request),
@@ -73,7 +45,7 @@ impl Link {
         }
     }
 
-    /// Whom it leads to.
+    /// The node at its other end.
     pub fn target(&self) -> &PeerTarget {
         &self.target
     }
@@ -94,8 +66,8 @@ impl Link {
         self.version.load(Relaxed)
     }
 
-    /// Sends a request, which has to be answered within `deadline`. Never blocks. The completion is told from the link's
-    /// task, or at once by this call if the request is not taken: the connection is not there or the breaker is open
+    /// Sends a request, which has to be answered within `deadline`. Never blocks. The completion is called from the link's
+    /// task, or at once by this call if the request is not accepted: the connection is not there or the breaker is open
     /// ([`LinkError::NotConnected`]), too much waits ([`LinkError::Overloaded`]), or it is longer than a frame
     /// ([`Refusal::Malformed`]).
     pub fn send(&self, class: Class, request: &Request, deadline: Duration, completion: Box<dyn Completion>) {
@@ -129,7 +101,7 @@ impl Link {
             Err(PushError::Frame) => LinkError::Refused(Refusal::Malformed),
         };
         channel.refused.fetch_add(1, Relaxed);
-        // None: the connection's end has failed it meanwhile.
+        // None: the end of the connection has failed it in the meantime.
         if let Some(completion) = channel.pending.finish(id) {
             completion.failed(error);
         }
@@ -167,7 +139,7 @@ impl Link {
     }
 
     /// The worker that keeps the connection of a class open, until it is aborted.
-    pub(super) async fn keep(self: Arc<Self>, class: Class, shared: Arc<Shared>) {
+    pub(super) async fn run_reconnect_loop(self: Arc<Self>, class: Class, shared: Arc<Shared>) {
         let channel = self.channel(class);
         let limits = &shared.limits;
         let mut attempt = 0u32;
@@ -175,15 +147,15 @@ impl Link {
             let began = Instant::now();
             let wait = match self.open(class, &shared).await {
                 Ok(opened) => {
-                    let end = self.work(class, opened).await;
-                    tracing::debug!(worker = "link", peer = %self.target.id, ?class, "the connection ended: {end}");
+                    let end = self.run_connection(class, opened).await;
+                    tracing::debug!(event = "link_closed", peer = %self.target.id, ?class, "connection closed: {end}");
                     if began.elapsed() >= LASTED {
                         attempt = 0;
                     }
                     None
                 }
                 Err(error) => {
-                    tracing::debug!(worker = "link", peer = %self.target.id, ?class, "no connection: {error}");
+                    tracing::debug!(event = "link_connect_failed", peer = %self.target.id, ?class, "cannot connect: {error}");
                     error.is_refusal().then(|| self.note_refusal(&error, &shared))
                 }
             };
@@ -205,26 +177,27 @@ impl Link {
         timeout(limits.handshake, opening).await.map_err(|_| HandshakeError::Slow)?
     }
 
-    async fn work(&self, class: Class, opened: Opened) -> End {
+    async fn run_connection(&self, class: Class, opened: Opened) -> End {
         let channel = self.channel(class);
         let Opened { stream, input, version } = opened;
         self.version.store(version, Relaxed);
+        tracing::debug!(event = "link_connected", peer = %self.target.id, ?class, version, "link connected");
         *self.refusal.lock() = None;
-        let caller = Caller::new(channel, class == Class::Request);
-        let _up = Up::new(channel);
+        let client_side = ClientSide::new(channel, class == Class::Request);
+        let _connected = ConnectedGuard::new(channel);
         let (outgoing, traffic) = (&channel.outgoing, &channel.traffic);
-        Connection { stream, input, limit: channel.frame, outgoing, traffic, role: caller }.run().await
+        Connection { stream, input, limit: channel.frame, outgoing, traffic, role: client_side }.run().await
     }
 
     fn note_refusal(&self, error: &HandshakeError, shared: &Shared) -> Duration {
         let text = error.to_string();
         let peer = &self.target.id;
         if shared.quiet.may_say(format!("to {peer}")) {
-            // The other side was started again, and gossip has not yet told so: nothing to be mended.
+            // The peer restarted and gossip has not caught up: nothing for the operator to fix.
             if matches!(error, HandshakeError::Mismatch(Mismatch::Incarnation { .. })) {
-                tracing::info!(worker = "link", %peer, "no link: {text}");
+                tracing::info!(event = "link_refused", worker = "link", %peer, "no link: {text}");
             } else {
-                tracing::warn!(worker = "link", %peer, "no link: {text}");
+                tracing::warn!(event = "link_refused", worker = "link", %peer, "no link: {text}");
             }
         }
         *self.refusal.lock() = Some(text);
@@ -268,28 +241,6 @@ impl Link {
             bulk: of(Class::Bulk, &self.bulk),
             refusal,
         }
-    }
-}
-
-/// A connection that is up. However it ends, nobody is left waiting.
-struct Up<'a>(&'a Channel);
-
-impl<'a> Up<'a> {
-    fn new(channel: &'a Channel) -> Self {
-        channel.connects.fetch_add(1, Relaxed);
-        channel.outgoing.open();
-        channel.connected.store(true, Relaxed);
-        channel.pending.accept();
-        Self(channel)
-    }
-}
-
-impl Drop for Up<'_> {
-    fn drop(&mut self) {
-        self.0.connected.store(false, Relaxed);
-        self.0.breaker_open.store(false, Relaxed);
-        self.0.outgoing.close();
-        self.0.pending.refuse(LinkError::Broken);
     }
 }
 

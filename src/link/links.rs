@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::api::{PeerTarget, Service};
 use super::inbound::Inbound;
 use super::limits::{Class, LinkLimits};
 use super::link::Link;
@@ -18,7 +19,6 @@ use super::net::Net;
 use super::security::Security;
 use super::shared::{Quiet, Shared};
 use super::status::{InboundStatus, LinkStatus};
-use super::{PeerTarget, Service};
 use crate::clock::Clock;
 use crate::cluster::NodeId;
 use crate::wire::peer::Hello;
@@ -59,8 +59,8 @@ impl fmt::Debug for Links {
 }
 
 impl Links {
-    /// Takes links from others at `listen`; [`set_peers`](Self::set_peers) says to whom it opens its own. All work is done
-    /// on the runtime of this call.
+    /// Accepts links at `listen`; [`set_peers`](Self::set_peers) says to which nodes it opens its own. All work is done on
+    /// the runtime of this call.
     ///
     /// # Errors
     /// When it cannot listen there.
@@ -109,7 +109,7 @@ impl Links {
                 continue;
             }
             let link = Arc::new(Link::new(peer.clone(), &self.shared.limits));
-            let worker = |class| self.runtime.spawn(link.clone().keep(class, self.shared.clone()));
+            let worker = |class| self.runtime.spawn(link.clone().run_reconnect_loop(class, self.shared.clone()));
             let old = workers.links.insert(peer.id.clone(), [worker(Class::Request), worker(Class::Bulk)]);
             old.into_iter().flatten().for_each(|worker| worker.abort());
             links.insert(peer.id.clone(), link);

@@ -23,7 +23,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// A listening socket.
 pub trait Listener: Send {
-    /// The next connection, and whom it is from.
+    /// The next connection, and the address of the peer.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>>;
 
     /// Where it listens.

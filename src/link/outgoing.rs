@@ -113,7 +113,7 @@ impl Outgoing {
         Some(true)
     }
 
-    /// The task has written all of `written`, and takes what has come meanwhile into it. False if the connection shall go.
+    /// The task has written all of `written`, and takes what was added since into it. False if the connection shall go.
     pub(super) fn take(&self, written: &mut Vec<u8>) -> bool {
         written.clear();
         if written.capacity() > KEPT {
@@ -125,7 +125,7 @@ impl Outgoing {
         state.open
     }
 
-    /// The task has written so many of the bytes that it took.
+    /// The task has written this many of the bytes that it took.
     pub(super) fn wrote(&self, bytes: usize) {
         let mut state = self.state.lock();
         state.taken = state.taken.saturating_sub(bytes);

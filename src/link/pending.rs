@@ -6,10 +6,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Completion, LinkError};
+use super::api::{Completion, LinkError};
 
-/// Requests that wait. Any thread adds to them; only the connection's task takes them out, but for one whose frame found no
-/// place in the queue.
+/// Requests that wait. Any thread adds to them; only the connection's task takes them out, except one whose frame found no
+/// room in the queue.
 pub(super) struct Pending {
     table: Mutex<Table>,
     accepting: AtomicBool,
@@ -36,8 +36,8 @@ struct Slot {
 enum State {
     Free,
     Waiting(Box<dyn Completion>),
-    /// The completion is being told of a part.
-    Told,
+    /// The completion is being called with a part of the reply.
+    BeingCalled,
 }
 
 impl Pending {
@@ -82,10 +82,10 @@ impl Pending {
         fail(failed, error)
     }
 
-    /// Adds a request; its id.
+    /// Adds a request, and returns its id.
     ///
     /// # Errors
-    /// Gives the completion back when none are accepted, or too many wait.
+    /// Returns the completion when none are accepted, or too many wait.
     pub(super) fn insert(
         &self,
         deadline: Duration,
@@ -122,17 +122,17 @@ impl Pending {
         self.release(&mut table, at)
     }
 
-    /// Takes a completion to be told of a part; [`put_back`](Self::put_back) has to follow.
-    pub(super) fn tell(&self, id: u64) -> Option<Box<dyn Completion>> {
+    /// Takes a completion to be called with a part of the reply; [`put_back`](Self::put_back) has to follow.
+    pub(super) fn take_for_part(&self, id: u64) -> Option<Box<dyn Completion>> {
         let mut table = self.table.lock();
         let at = table.find(id)?;
-        match std::mem::replace(&mut table.slots[at].state, State::Told) {
+        match std::mem::replace(&mut table.slots[at].state, State::BeingCalled) {
             State::Waiting(completion) => Some(completion),
-            State::Free | State::Told => None,
+            State::Free | State::BeingCalled => None,
         }
     }
 
-    /// Ends what [`tell`](Self::tell) began.
+    /// Puts a completion back after [`take_for_part`](Self::take_for_part).
     pub(super) fn put_back(&self, id: u64, completion: Box<dyn Completion>) {
         let mut table = self.table.lock();
         if let Some(at) = table.find(id) {
@@ -140,7 +140,7 @@ impl Pending {
         }
     }
 
-    /// Fails the requests whose deadline has passed, and says how many there were.
+    /// Fails the requests whose deadline has passed, and returns how many there were.
     pub(super) fn expire(&self, now: Instant) -> usize {
         let mut failed = Vec::new();
         {

@@ -1,4 +1,4 @@
-//! Who is at the other end: nobody knows, or TLS with certificates on both sides.
+//! Proof of who is at the other end: none, or TLS with certificates on both sides.
 
 use std::fmt;
 use std::io;

@@ -31,7 +31,7 @@ pub(super) struct Quiet {
 
 impl Quiet {
     const PAUSE: Duration = Duration::from_secs(60);
-    /// Things that are remembered. Others are not said at all while there are so many.
+    /// Subjects that are remembered. Others are not logged while the table is full.
     const KNOWN: usize = 256;
 
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {

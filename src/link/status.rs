@@ -1,8 +1,8 @@
-//! What links tell of themselves, for metrics and `tidings status`.
+//! The state of links, for metrics and `tidings status`.
 
-use super::PeerTarget;
+use super::api::PeerTarget;
 
-/// How a link is.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
     /// It gets requests through.
@@ -18,7 +18,7 @@ pub enum LinkState {
 /// One link.
 #[derive(Clone, Debug)]
 pub struct LinkStatus {
-    /// Whom it leads to.
+    /// The node at its other end.
     pub target: PeerTarget,
     /// How it is.
     pub state: LinkState,

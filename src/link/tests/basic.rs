@@ -22,9 +22,9 @@ async fn a_request_is_answered_over_both_classes() {
 async fn replies_come_in_parts_and_in_any_order() {
     let (a, b) = (Node::start(config("a")).await, Node::start(config("b")).await);
     let link = up(&a.links, b.target("b")).await;
-    let told: [Told; 3] = Default::default();
-    for told in &told {
-        link.send(Class::Request, &announces(b"keep"), SECOND, Box::new(told.clone()));
+    let recorder: [Recorder; 3] = Default::default();
+    for recorder in &recorder {
+        link.send(Class::Request, &announces(b"keep"), SECOND, Box::new(recorder.clone()));
     }
     until("all requests have come", || b.echo.kept.lock().len() == 3).await;
     let kept = std::mem::take(&mut *b.echo.kept.lock());
@@ -33,14 +33,14 @@ async fn replies_come_in_parts_and_in_any_order() {
     kept[1].send(&Reply::Done, true);
     kept[2].send(&Reply::Digest(vec![1]), true);
     kept[2].send(&Reply::Done, false);
-    until("there are the replies", || told[2].count() == 2 && told[1].count() == 1).await;
-    assert_eq!(*told[2].0.lock(), [Ok((Reply::Counts(vec![]), false)), Ok((Reply::Digest(vec![1]), true))]);
-    assert_eq!(*told[1].0.lock(), [Ok((Reply::Done, true))]);
-    assert_eq!(told[0].count(), 0);
+    until("there are the replies", || recorder[2].count() == 2 && recorder[1].count() == 1).await;
+    assert_eq!(*recorder[2].0.lock(), [Ok((Reply::Counts(vec![]), false)), Ok((Reply::Digest(vec![1]), true))]);
+    assert_eq!(*recorder[1].0.lock(), [Ok((Reply::Done, true))]);
+    assert_eq!(recorder[0].count(), 0);
     // The last clone is gone.
     drop(kept);
-    until("it is refused", || told[0].count() == 1).await;
-    assert_eq!(*told[0].0.lock(), [Err(LinkError::Refused(Refusal::Overloaded))]);
+    until("it is refused", || recorder[0].count() == 1).await;
+    assert_eq!(*recorder[0].0.lock(), [Err(LinkError::Refused(Refusal::Overloaded))]);
     assert_eq!(link.call(Class::Request, &announces(b"drop"), SECOND).await, Err(Refusal::Overloaded.into()));
 }
 
@@ -51,11 +51,11 @@ async fn links_follow_the_wanted_peers() {
     a.links.set_peers(&[a.target("a"), b.target("b"), c.target("c")]);
     assert!(Arc::ptr_eq(&link, &a.links.link(&"b".into()).unwrap()), "what is there stays");
     assert!(a.links.link(&"a".into()).is_none(), "no link to oneself");
-    let told = Told::default();
-    link.send(Class::Request, &announces(b"keep"), 10 * SECOND, Box::new(told.clone()));
+    let recorder = Recorder::default();
+    link.send(Class::Request, &announces(b"keep"), 10 * SECOND, Box::new(recorder.clone()));
     a.links.set_peers(&[c.target("c")]);
-    until("what was on its way fails", || told.count() == 1).await;
-    assert_eq!(*told.0.lock(), [Err(LinkError::Broken)]);
+    until("what was on its way fails", || recorder.count() == 1).await;
+    assert_eq!(*recorder.0.lock(), [Err(LinkError::Broken)]);
     assert!(!link.is_routable());
     assert_eq!(link.call(Class::Request, &announces(b""), SECOND).await, Err(LinkError::NotConnected));
     assert_eq!(link.call(Class::Bulk, &announces(b""), SECOND).await, Err(LinkError::NotConnected));

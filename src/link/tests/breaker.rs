@@ -18,8 +18,8 @@ async fn stopped() -> (Node, Arc<Link>, Raw, Raw) {
     let (one, other) = tokio::join!(Raw::accept(&listener, "b"), Raw::accept(&listener, "b"));
     until("it is up", || link.is_routable() && link.is_connected(Class::Bulk)).await;
     // Which of the two is for requests shows in what comes.
-    let told = Told::default();
-    link.send(Class::Request, &announces(b"first"), SECOND, Box::new(told.clone()));
+    let recorder = Recorder::default();
+    link.send(Class::Request, &announces(b"first"), SECOND, Box::new(recorder.clone()));
     let (mut request, bulk) = {
         let (mut one, mut other) = (one, other);
         let first = tokio::select! {
@@ -30,7 +30,7 @@ async fn stopped() -> (Node, Arc<Link>, Raw, Raw) {
         answer(&mut request, first.1).await;
         (request, bulk)
     };
-    until("it is answered", || told.count() == 1).await;
+    until("it is answered", || recorder.count() == 1).await;
     answer_pings(&mut request).await;
     (node, link, request, bulk)
 }
@@ -69,19 +69,19 @@ async fn answer_pings(raw: &mut Raw) {
 #[tokio::test]
 async fn a_stopped_peer_costs_one_deadline_in_all() {
     let (node, link, mut request, _bulk) = stopped().await;
-    let bulk = Told::default();
+    let bulk = Recorder::default();
     link.send(Class::Bulk, &announces(b"x"), 3 * SECOND, Box::new(bulk.clone()));
     let start = Instant::now();
-    let told: Vec<Told> = (0..100).map(|_| Told::default()).collect();
-    for (at, told) in told.iter().enumerate() {
+    let recorder: Vec<Recorder> = (0..100).map(|_| Recorder::default()).collect();
+    for (at, recorder) in recorder.iter().enumerate() {
         let deadline = if at == 0 { SECOND / 5 } else { 3 * SECOND };
-        link.send(Class::Request, &announces(b"x"), deadline, Box::new(told.clone()));
+        link.send(Class::Request, &announces(b"x"), deadline, Box::new(recorder.clone()));
     }
     assert_eq!(node.links.status()[0].request.in_flight, 100);
-    until("all have failed", || told.iter().all(|told| told.count() == 1)).await;
+    until("all have failed", || recorder.iter().all(|recorder| recorder.count() == 1)).await;
     let took = start.elapsed();
     assert!(took >= SECOND / 5 && took < SECOND, "{took:?}");
-    assert!(told.iter().all(|told| *told.0.lock() == [Err(LinkError::Timeout)]));
+    assert!(recorder.iter().all(|recorder| *recorder.0.lock() == [Err(LinkError::Timeout)]));
     assert!(!link.is_routable() && link.is_connected(Class::Request));
     let status = &node.links.status()[0];
     assert_eq!((status.state, status.request.timeouts, status.breaker_opened), (LinkState::Open, 100, 1));
@@ -92,7 +92,7 @@ async fn a_stopped_peer_costs_one_deadline_in_all() {
     answer_pings(&mut request).await;
     until("it is routable", || link.is_routable()).await;
     assert_eq!(node.links.status()[0].state, LinkState::Up);
-    let after = Told::default();
+    let after = Recorder::default();
     link.send(Class::Request, &announces(b"y"), SECOND, Box::new(after.clone()));
     let id = first_request(&mut request).await;
     answer(&mut request, 0).await;
@@ -104,7 +104,7 @@ async fn a_stopped_peer_costs_one_deadline_in_all() {
 #[tokio::test]
 async fn a_pong_to_an_earlier_ping_leaves_the_breaker_open() {
     let (_node, link, mut request, _bulk) = stopped().await;
-    link.send(Class::Request, &announces(b"x"), SECOND / 100, Box::new(Told::default()));
+    link.send(Class::Request, &announces(b"x"), SECOND / 100, Box::new(Recorder::default()));
     until("it is open", || !link.is_routable()).await;
     let mut old = Vec::new();
     peer::write_pong(&mut old, 0);
@@ -120,10 +120,10 @@ async fn a_pong_to_an_earlier_ping_leaves_the_breaker_open() {
 async fn an_overdue_ping_opens_the_breaker_and_silence_closes_the_connection() {
     let (node, link, _request, _bulk) = stopped().await;
     let start = Instant::now();
-    let told = Told::default();
-    link.send(Class::Request, &announces(b"x"), 60 * SECOND, Box::new(told.clone()));
-    until("it failed", || told.count() == 1).await;
-    assert_eq!(*told.0.lock(), [Err(LinkError::Timeout)]);
+    let recorder = Recorder::default();
+    link.send(Class::Request, &announces(b"x"), 60 * SECOND, Box::new(recorder.clone()));
+    until("it failed", || recorder.count() == 1).await;
+    assert_eq!(*recorder.0.lock(), [Err(LinkError::Timeout)]);
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
     assert_eq!(node.links.status()[0].breaker_opened, 1);
     until("the connection is closed", || !link.is_connected(Class::Request)).await;
@@ -137,19 +137,19 @@ async fn what_is_too_much_is_not_taken() {
     small.limits.request_queue = 1000;
     let (a, b) = (Node::start(small).await, Node::start(config("b")).await);
     let link = up(&a.links, b.target("b")).await;
-    let told: Vec<Told> = (0..5).map(|_| Told::default()).collect();
-    for told in &told[..4] {
-        link.send(Class::Request, &announces(b"keep"), SECOND, Box::new(told.clone()));
+    let recorder: Vec<Recorder> = (0..5).map(|_| Recorder::default()).collect();
+    for recorder in &recorder[..4] {
+        link.send(Class::Request, &announces(b"keep"), SECOND, Box::new(recorder.clone()));
     }
-    assert_eq!(*told[3].0.lock(), [Err(LinkError::Overloaded)]);
+    assert_eq!(*recorder[3].0.lock(), [Err(LinkError::Overloaded)]);
     until("they have come", || b.echo.kept.lock().len() == 3).await;
     b.echo.kept.lock().clear();
-    until("they are answered", || told[..3].iter().all(|told| told.count() == 1)).await;
+    until("they are answered", || recorder[..3].iter().all(|recorder| recorder.count() == 1)).await;
     // As long as nothing is written, the second one finds the queue full.
-    link.send(Class::Request, &announces(&[1; 5000]), SECOND, Box::new(told[3].clone()));
-    link.send(Class::Request, &announces(b"x"), SECOND, Box::new(told[4].clone()));
-    assert_eq!(*told[4].0.lock(), [Err(LinkError::Overloaded)]);
-    until("the first is answered", || told[3].count() == 2).await;
+    link.send(Class::Request, &announces(&[1; 5000]), SECOND, Box::new(recorder[3].clone()));
+    link.send(Class::Request, &announces(b"x"), SECOND, Box::new(recorder[4].clone()));
+    assert_eq!(*recorder[4].0.lock(), [Err(LinkError::Overloaded)]);
+    until("the first is answered", || recorder[3].count() == 2).await;
     let long = vec![1; 2 << 20];
     assert_eq!(link.call(Class::Request, &announces(&long), SECOND).await, Err(Refusal::Malformed.into()));
     assert_eq!(link.call(Class::Bulk, &announces(&long), 5 * SECOND).await, Ok(Reply::Announces(ByteBuf::from(long))));

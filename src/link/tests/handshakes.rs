@@ -42,8 +42,8 @@ async fn a_newer_node_speaks_the_older_version() {
     let b = Node::start(versions(config("b"), [2, 3])).await;
     let (there, back) = (up(&a.links, b.target("b")).await, up(&b.links, a.target("a")).await);
     assert_eq!((there.version(), back.version()), (3, 3));
-    let told = Told::default();
-    there.send(Class::Request, &announces(b"keep"), SECOND, Box::new(told));
+    let recorder = Recorder::default();
+    there.send(Class::Request, &announces(b"keep"), SECOND, Box::new(recorder));
     until("it has come", || b.echo.kept.lock().len() == 1).await;
     assert_eq!(b.echo.kept.lock()[0].version(), 3);
 }
@@ -54,12 +54,12 @@ async fn a_link_comes_up_once_the_other_node_does() {
     let b = Node::start(config("b")).await;
     let addr = b.links.local_addr();
     let link = up(&a.links, b.target("b")).await;
-    let told = Told::default();
-    link.send(Class::Request, &announces(b"keep"), 10 * SECOND, Box::new(told.clone()));
+    let recorder = Recorder::default();
+    link.send(Class::Request, &announces(b"keep"), 10 * SECOND, Box::new(recorder.clone()));
     until("it has come", || b.echo.kept.lock().len() == 1).await;
     b.links.stop().await;
-    until("it failed at once", || told.count() == 1).await;
-    assert_eq!(*told.0.lock(), [Err(LinkError::Broken)]);
+    until("it failed at once", || recorder.count() == 1).await;
+    assert_eq!(*recorder.0.lock(), [Err(LinkError::Broken)]);
     assert!(!link.is_routable());
 
     // The next start is another incarnation: the old link stays away from it.

@@ -138,7 +138,7 @@ async fn a_new_connection_takes_the_place_of_the_old_one() {
 }
 
 #[tokio::test]
-async fn a_caller_survives_whom_it_calls() {
+async fn a_client_side_survives_a_hostile_server_side() {
     let mut config = config("a");
     config.limits.retry_refused = SECOND / 100;
     let node = Node::start(config).await;
@@ -152,14 +152,14 @@ async fn a_caller_survives_whom_it_calls() {
     for bytes in [[to_nothing, unreadable].concat(), unknown, vec![255; 9], vec![0, 0, 0, 10, 5]] {
         let (mut one, mut other) = tokio::join!(Raw::accept(&listener, "b"), Raw::accept(&listener, "b"));
         until("it is up", || link.is_routable() && link.is_connected(Class::Bulk)).await;
-        let told = Told::default();
-        link.send(Class::Request, &announces(b"x"), 5 * SECOND, Box::new(told.clone()));
+        let recorder = Recorder::default();
+        link.send(Class::Request, &announces(b"x"), 5 * SECOND, Box::new(recorder.clone()));
         one.send(&bytes).await;
         other.send(&bytes).await;
         tokio::time::sleep(SECOND / 20).await;
         drop((one, other));
-        until("it failed", || told.count() == 1).await;
-        assert_eq!(*told.0.lock(), [Err(LinkError::Broken)]);
+        until("it failed", || recorder.count() == 1).await;
+        assert_eq!(*recorder.0.lock(), [Err(LinkError::Broken)]);
         until("it is down", || !link.is_connected(Class::Request) && !link.is_connected(Class::Bulk)).await;
     }
 }

@@ -18,7 +18,8 @@ use serde_bytes::ByteBuf;
 use super::net::SystemNet;
 use super::*;
 use crate::clock::SystemClock;
-use crate::wire::peer::Hello;
+use crate::cluster::NodeId;
+use crate::wire::peer::{Hello, Refusal, Reply, Request};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -107,11 +108,11 @@ fn announces(bytes: &[u8]) -> Request {
 /// A reply and whether it is the last one.
 type Outcome = Result<(Reply, bool), LinkError>;
 
-/// Keeps what a completion is told.
+/// Records what a completion is called with.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Outcome>>>);
+struct Recorder(Arc<Mutex<Vec<Outcome>>>);
 
-impl Completion for Told {
+impl Completion for Recorder {
     fn reply(&mut self, reply: Reply, last: bool) {
         self.0.lock().push(Ok((reply, last)));
     }
@@ -121,7 +122,7 @@ impl Completion for Told {
     }
 }
 
-impl Told {
+impl Recorder {
     fn count(&self) -> usize {
         self.0.lock().len()
     }

@@ -113,7 +113,7 @@ async fn a_foreign_authority_is_refused_by_both_sides() {
     a.links.set_security(Security::Tls { server, client: Arc::new(trusting), name, verify });
     until("it hears of it", || a.links.status()[0].refusal.as_ref().is_some_and(|text| text.contains("alert"))).await;
 
-    // The operator mends it.
+    // The operator fixes it.
     a.links.set_security(ours.security("a"));
     up(&a.links, b.target("b")).await;
 }
@@ -126,12 +126,12 @@ async fn a_certificate_of_another_node_is_refused() {
     let a = Node::start(secured("a", authority.security("c"))).await;
     let text = refused(&a, &b).await;
     assert!(text.contains("the certificate is not that of \"a\""), "{text}");
-    // Whoever is called is not.
+    // The node that is called is not.
     let a = Node::start(secured("a", authority.security("a"))).await;
     let c = Node::start(secured("c", authority.security("b"))).await;
     a.links.set_peers(&[c.target("c")]);
     until("it is refused", || a.links.status()[0].refusal.is_some()).await;
-    // Nobody without a certificate.
+    // No node without a certificate.
     let plain = Node::start(secured("p", Security::Plain)).await;
     plain.links.set_peers(&[b.target("b")]);
     until("it is down", || b.links.inbound().refused > 4).await;

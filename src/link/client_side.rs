@@ -1,4 +1,4 @@
-//! The side of a connection that asks: replies, pings, deadlines and the breaker.
+//! The side of a connection that sends requests: replies, pings, deadlines and the breaker.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::LinkError;
+use super::api::LinkError;
+use super::channel::Channel;
 use super::connection::{End, Role};
-use super::link::Channel;
 use crate::wire::peer::{self, Frame, FrameError, Reply};
 
-/// How often deadlines are looked at while something is outstanding.
+/// How often deadlines are checked while requests are outstanding.
 const SCAN: Duration = Duration::from_millis(10);
-/// Pings without an answer that are remembered; [`LinkLimits::silence`](super::LinkLimits::silence) ends the connection
+/// Unanswered pings that are remembered; [`LinkLimits::silence`](super::LinkLimits::silence) ends the connection
 /// before there are so many.
 const PINGS: usize = 64;
 
-/// The role.
-pub(super) struct Caller<'a> {
+pub(super) struct ClientSide<'a> {
     channel: &'a Channel,
     /// This class has a breaker.
     breaks: bool,
@@ -32,7 +31,7 @@ pub(super) struct Caller<'a> {
     closes: Option<u64>,
 }
 
-impl<'a> Caller<'a> {
+impl<'a> ClientSide<'a> {
     /// A connection has just opened.
     pub(super) fn new(channel: &'a Channel, breaks: bool) -> Self {
         let now = Instant::now();
@@ -56,13 +55,13 @@ impl<'a> Caller<'a> {
             return;
         };
         if !last {
-            if let Some(mut completion) = pending.tell(id) {
+            if let Some(mut completion) = pending.take_for_part(id) {
                 completion.reply(reply, false);
                 pending.put_back(id, completion);
             }
             return;
         }
-        // None: it comes too late.
+        // None: it came too late.
         let Some(mut completion) = pending.finish(id) else { return };
         match reply {
             Reply::Refused(refusal) => completion.failed(LinkError::Refused(refusal)),
@@ -92,10 +91,12 @@ impl<'a> Caller<'a> {
             self.closes = None;
             self.channel.breaker_open.store(false, Relaxed);
             self.channel.pending.accept();
+            tracing::debug!(event = "breaker_closed", "a ping was answered, the breaker closes");
         }
     }
 
-    /// All that waits goes to the next replica at once, and nothing else comes here until a new ping is answered.
+    /// Fails all outstanding requests, so that they go to the next replica at once, and rejects new ones until a new ping
+    /// is answered.
     fn open_breaker(&mut self, now: Instant) {
         if !self.breaks || self.closes.is_some() {
             return;
@@ -106,10 +107,11 @@ impl<'a> Caller<'a> {
         self.channel.breaker_open.store(true, Relaxed);
         self.send_ping(now);
         self.closes = Some(self.ping);
+        tracing::debug!(event = "breaker_opened", failed, "no answer in time, the breaker opens");
     }
 }
 
-impl Role for Caller<'_> {
+impl Role for ClientSide<'_> {
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), End> {
         match frame {
             Frame::Reply { id, last, body } => self.reply(id, last, body),
