@@ -1,6 +1,5 @@
 //! Sends the announces of frontends to where they are answered: an owner of this node, or another node.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -172,39 +171,5 @@ impl Router {
         }
         self.owners.shed.fetch_add(count as u64, Relaxed);
         count
-    }
-}
-
-/// Announces by the node that is asked next, those for this node's owners, and those that no node can be asked for.
-#[derive(Default)]
-pub(super) struct NextHops {
-    pub(super) by_node: BTreeMap<NodeIndex, Vec<AnnounceRequest>>,
-    pub(super) here: Vec<AnnounceRequest>,
-    pub(super) no_holder: Vec<AnnounceRequest>,
-}
-
-impl NextHops {
-    /// Chooses the next holder of each announce's partition, without the nodes that were tried.
-    pub(super) fn choose(
-        router: &Router,
-        routes: &Routes,
-        requests: impl IntoIterator<Item = AnnounceRequest>,
-        tried: &[NodeIndex],
-    ) -> Self {
-        let mut hops = Self::default();
-        for mut request in requests {
-            match routes.next(router.owners.partition(request.hash), tried) {
-                Route::Here(source) => {
-                    request.source = source;
-                    hops.here.push(request);
-                }
-                Route::Node(node, _, source) => {
-                    request.source = source;
-                    hops.by_node.entry(node).or_default().push(request);
-                }
-                Route::NoHolder => hops.no_holder.push(request),
-            }
-        }
-        hops
     }
 }

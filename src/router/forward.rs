@@ -1,16 +1,16 @@
 //! Announces on their way to another node: a batch is one request, and its replies go to the clients as they come. What is
 //! not answered in time goes to the next node that holds its partition, and in the end is answered from what this node knows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::dispatch::NextHops;
 use super::{ClusterRouting, Router, STALE_INTERVALS};
 use crate::cluster::NodeIndex;
 use crate::link::{Class, Completion, LinkError};
 use crate::net::outbox::Outbox;
-use crate::partition::{AnnounceRequest, Answer, ReplyTo, ReplyWriter, Routes, jittered};
+use crate::partition::{AnnounceRequest, Answer, ReplyTo, ReplyWriter, Route, Routes, jittered};
 use crate::swarm::Source;
 use crate::telemetry::trace::{AnsweredFrom, BatchTimes, ErrorType, Transport, Unsampled, names::span};
 use crate::wire::peer::{Reply, Request, announces};
@@ -177,6 +177,40 @@ impl Forwarding {
         let node = node.map(|node| node.id.to_string());
         let summary = request.summary(self.router.owners.partitions());
         traces.record_unsampled(self.times, why, Transport::Udp, request.client(), Some(&summary), node);
+    }
+}
+
+/// Announces by the node that is asked next, those for this node's owners, and those that no node can be asked for.
+#[derive(Default)]
+struct NextHops {
+    by_node: BTreeMap<NodeIndex, Vec<AnnounceRequest>>,
+    here: Vec<AnnounceRequest>,
+    no_holder: Vec<AnnounceRequest>,
+}
+
+impl NextHops {
+    /// Chooses the next holder of each announce's partition, without the nodes that were tried.
+    fn choose(
+        router: &Router,
+        routes: &Routes,
+        requests: impl IntoIterator<Item = AnnounceRequest>,
+        tried: &[NodeIndex],
+    ) -> Self {
+        let mut hops = Self::default();
+        for mut request in requests {
+            match routes.next(router.owners.partition(request.hash), tried) {
+                Route::Here(source) => {
+                    request.source = source;
+                    hops.here.push(request);
+                }
+                Route::Node(node, _, source) => {
+                    request.source = source;
+                    hops.by_node.entry(node).or_default().push(request);
+                }
+                Route::NoHolder => hops.no_holder.push(request),
+            }
+        }
+        hops
     }
 }
 

@@ -10,7 +10,7 @@ use chitchat::transport::Transport;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::gossiper;
+use super::gossiper::{observations, start};
 use super::types::{Current, MembershipConfig, MembershipError, Shared};
 use crate::clock::Clock;
 use crate::cluster::membership::conflict::Conflict;
@@ -110,7 +110,7 @@ impl Worker {
         }
         let (own, heard) = {
             let current = self.shared.current.lock().await;
-            let heard = gossiper::observations(&*current.chitchat.lock().await);
+            let heard = observations(&*current.chitchat.lock().await);
             (current.own.clone(), heard)
         };
         self.peers = heard.iter().filter(|heard| heard.alive).map(|heard| heard.start.gossip).collect();
@@ -170,7 +170,7 @@ impl Worker {
         self.generation = (self.generation + 1).max(self.clock.now().wall_millis);
         let mut current = self.shared.current.lock().await;
         let (config, own) = (&self.config, &current.own);
-        let handle = gossiper::start(config, self.generation, &self.peers, own, &*self.transport).await?;
+        let handle = start(config, self.generation, &self.peers, own, &*self.transport).await?;
         *current = Current { own: current.own.clone(), chitchat: handle.chitchat() };
         let now = self.started.elapsed();
         // The time that the restart took is not a pause.
