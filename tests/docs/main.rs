@@ -1,5 +1,6 @@
-//! The documentation against the code: bounds are those of the code, imports follow the layers, links lead somewhere.
+//! The rules and the documentation against the code: sizes, words, bounds, imports by layer, links.
 
+mod house;
 mod imports;
 mod limits;
 mod links;

@@ -154,14 +154,20 @@ pub async fn run(world: Arc<World>, node: usize) -> turmoil::Result {
     world.nodes.lock().get_mut(&node).expect("registered").serving = None;
     let _ = stop.send(());
     let _ = serving.await;
+    end(&world, node, cluster).await;
+    Ok(())
+}
+
+/// Stops a node whose partitions others have.
+async fn end(world: &World, node: usize, cluster: Cluster) {
     cluster.flush().await;
     cluster.stop().await;
-    let mut nodes = world.nodes.lock();
-    let state = nodes.get_mut(&node).expect("registered");
-    (state.gone, state.running) = (true, None);
-    drop(nodes);
+    {
+        let mut nodes = world.nodes.lock();
+        let state = nodes.get_mut(&node).expect("registered");
+        (state.gone, state.running) = (true, None);
+    }
     world.trace(format!("{} has left", plan::name(node)));
-    Ok(())
 }
 
 async fn tick(owners: Arc<Owners>) {
