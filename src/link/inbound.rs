@@ -118,8 +118,8 @@ impl Inbound {
     }
 
     async fn serve(&self, stream: Box<dyn Stream>, mut admitted: AdmittedConnection, task: AbortHandle) {
-        let shaken = timeout(self.shared.limits.handshake, self.accept_handshake(stream, task)).await;
-        let (opened, known) = match shaken.unwrap_or(Err(HandshakeError::Slow)) {
+        let done = timeout(self.shared.limits.handshake, self.accept_handshake(stream, task)).await;
+        let (opened, known) = match done.unwrap_or(Err(HandshakeError::Slow)) {
             Ok(registered) => registered,
             Err(error) => return self.note_refusal(&error, admitted.address),
         };
@@ -131,7 +131,7 @@ impl Inbound {
             self.broken.fetch_add(1, Relaxed);
         }
         // This side closes what is still wanted only if the peer does not read.
-        if matches!(end, End::Frame(_) | End::Shut) && self.shared.quiet.may_say(format!("of {from}")) {
+        if matches!(end, End::Frame(_) | End::Shut) && self.shared.log_limiter.allows(format!("of {from}")) {
             let why = if matches!(end, End::Shut) { "it does not read the answers".into() } else { end.to_string() };
             tracing::warn!(worker = "link", peer = %from, ?class, "a connection of that node was closed: {why}");
         }
@@ -192,7 +192,7 @@ impl Inbound {
 
     fn note_refusal(&self, error: &HandshakeError, address: IpAddr) {
         self.refused.fetch_add(1, Relaxed);
-        if error.is_refusal() && self.shared.quiet.may_say(format!("from {address}")) {
+        if error.is_refusal() && self.shared.log_limiter.allows(format!("from {address}")) {
             tracing::warn!(worker = "link", %address, "a link from there was refused: {error}");
         }
     }

@@ -192,7 +192,7 @@ impl Link {
     fn note_refusal(&self, error: &HandshakeError, shared: &Shared) -> Duration {
         let text = error.to_string();
         let peer = &self.target.id;
-        if shared.quiet.may_say(format!("to {peer}")) {
+        if shared.log_limiter.allows(format!("to {peer}")) {
             // The peer restarted and gossip has not caught up: nothing for the operator to fix.
             if matches!(error, HandshakeError::Mismatch(Mismatch::Incarnation { .. })) {
                 tracing::info!(event = "link_refused", worker = "link", %peer, "no link: {text}");

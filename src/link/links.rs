@@ -17,7 +17,7 @@ use super::limits::{Class, LinkLimits};
 use super::link::Link;
 use super::net::Net;
 use super::security::Security;
-use super::shared::{Quiet, Shared};
+use super::shared::{LogLimiter, Shared};
 use super::status::{InboundStatus, LinkStatus};
 use crate::clock::Clock;
 use crate::cluster::NodeId;
@@ -75,7 +75,7 @@ impl Links {
         let local_addr = listener.local_addr()?;
         let LinkConfig { hello, security, limits } = config;
         let security = ArcSwap::from_pointee(security);
-        let shared = Arc::new(Shared { hello, security, limits, net, quiet: Quiet::new(clock) });
+        let shared = Arc::new(Shared { hello, security, limits, net, log_limiter: LogLimiter::new(clock) });
         let inbound = Arc::new(Inbound::new(shared.clone(), service));
         let accept = tokio::spawn(inbound.clone().accept(listener));
         Ok(Arc::new(Self {

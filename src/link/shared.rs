@@ -19,34 +19,34 @@ pub(super) struct Shared {
     pub(super) security: ArcSwap<Security>,
     pub(super) limits: LinkLimits,
     pub(super) net: Arc<dyn Net>,
-    pub(super) quiet: Quiet,
+    pub(super) log_limiter: LogLimiter,
 }
 
-/// Says the same only once a minute.
-pub(super) struct Quiet {
+/// Logs at most once a minute about the same subject.
+pub(super) struct LogLimiter {
     clock: Arc<dyn Clock>,
-    /// When something was last said.
-    said: Mutex<HashMap<String, Duration>>,
+    /// When each subject was last logged.
+    logged: Mutex<HashMap<String, Duration>>,
 }
 
-impl Quiet {
+impl LogLimiter {
     const PAUSE: Duration = Duration::from_secs(60);
     /// Subjects that are remembered. Others are not logged while the table is full.
-    const KNOWN: usize = 256;
+    const MAX_SUBJECTS: usize = 256;
 
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, said: Mutex::default() }
+        Self { clock, logged: Mutex::default() }
     }
 
-    /// Whether it may be said now.
-    pub(super) fn may_say(&self, what: String) -> bool {
+    /// Whether this subject may be logged now.
+    pub(super) fn allows(&self, subject: String) -> bool {
         let now = self.clock.now().uptime;
-        let mut said = self.said.lock();
-        said.retain(|_, at| now.saturating_sub(*at) < Self::PAUSE);
-        if said.contains_key(&what) || said.len() >= Self::KNOWN {
+        let mut logged = self.logged.lock();
+        logged.retain(|_, at| now.saturating_sub(*at) < Self::PAUSE);
+        if logged.contains_key(&subject) || logged.len() >= Self::MAX_SUBJECTS {
             return false;
         }
-        said.insert(what, now);
+        logged.insert(subject, now);
         true
     }
 }
