@@ -72,7 +72,7 @@ fn status_and_leave_find_a_node_by_its_address_its_settings_or_the_environment()
         assert_eq!(run(arguments, variables), (0, alone.into(), String::new()), "{arguments:?}");
     }
     let (code, json, _) = run(&["status", "--config", &path, "--json"], &[]);
-    assert!(code == 0 && json.contains(r#""node":"tidings""#), "{json}");
+    assert!(code == 0 && json.contains(r#""node": "tidings""#), "{json}");
 
     let (code, output, errors) = run(&["leave", "--config", &path], &[]);
     assert_eq!((code, &*output), (0, "The node hands off its partitions and then stops.\n"), "{errors}");
